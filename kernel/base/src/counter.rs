@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file counts events: one enum per crate names them, one cell per event and CPU holds them.
+//!
+//! The enum is the counter's declaration, its name on the wire and its documentation at once.
+//! Names are Linux's where Linux has the counter (`pswpout`), and prefixed ones of our own where it
+//! has not (`tlbi_range`).
+
+use alloc::boxed::Box;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::percpu::{CacheAligned, CpuId};
+
+/// An enum whose variants are counted. Declare one with [`events!`](crate::events).
+pub trait Event: Copy + 'static {
+    /// Wire names, one per variant, in the order of the variants.
+    const NAMES: &'static [&'static str];
+
+    /// Returns the position of this variant in [`Event::NAMES`].
+    fn index(self) -> usize;
+}
+
+/// Declares an enum of counted events: each variant has a doc line and a wire name.
+#[macro_export]
+macro_rules! events {
+    ($(#[$meta:meta])* $vis:vis enum $name:ident {
+        $( $(#[$doc:meta])* $variant:ident = $wire:literal ),* $(,)?
+    }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[repr(usize)]
+        $vis enum $name { $( $(#[$doc])* $variant ),* }
+
+        impl $crate::counter::Event for $name {
+            const NAMES: &'static [&'static str] = &[$($wire),*];
+            #[inline(always)]
+            fn index(self) -> usize { self as usize }
+        }
+    };
+}
+
+/// The cells of one event enum, a row per CPU.
+///
+/// Cells are not part of any protocol: they are plain relaxed atomics also under the model
+/// checker, so that counting adds no scheduling points.
+pub struct Counters<E: Event> {
+    rows: Box<[CacheAligned<Box<[AtomicU64]>>]>,
+    events: core::marker::PhantomData<E>,
+}
+
+impl<E: Event> Counters<E> {
+    /// Builds zeroed cells for `nr_cpus` CPUs.
+    pub fn new(nr_cpus: usize) -> Self {
+        let row = || CacheAligned(E::NAMES.iter().map(|_| AtomicU64::new(0)).collect());
+        Self { rows: (0..nr_cpus).map(|_| row()).collect(), events: core::marker::PhantomData }
+    }
+
+    /// Counts `n` events on `cpu`.
+    #[inline]
+    pub fn add(&self, cpu: CpuId, event: E, n: u64) {
+        self.rows[cpu.get()].0[event.index()].fetch_add(n, Relaxed);
+    }
+
+    /// Returns the sum over all CPUs. Exact when no CPU counts meanwhile.
+    pub fn total(&self, event: E) -> u64 {
+        self.rows.iter().map(|row| row.0[event.index()].load(Relaxed)).sum()
+    }
+
+    /// Iterates over wire names and sums, in the order of the enum.
+    pub fn totals(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        E::NAMES.iter().enumerate().map(|(index, name)| {
+            (*name, self.rows.iter().map(|row| row.0[index].load(Relaxed)).sum())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    events! {
+        /// Two events.
+        enum Sample {
+            /// First.
+            Fault = "pgfault",
+            /// Second.
+            Free = "pgfree",
+        }
+    }
+
+    #[test]
+    fn total_sums_the_cpus_and_keeps_events_apart() {
+        let counters = Counters::<Sample>::new(2);
+        counters.add(CpuId::new(0), Sample::Fault, 2);
+        counters.add(CpuId::new(1), Sample::Fault, 3);
+        counters.add(CpuId::new(1), Sample::Free, 1);
+        assert_eq!(counters.total(Sample::Fault), 5);
+        assert_eq!(counters.totals().collect::<Vec<_>>(), [("pgfault", 5), ("pgfree", 1)]);
+    }
+}

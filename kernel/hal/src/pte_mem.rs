@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file is the port to translation-table entries.
+//!
+//! A hardware walker reads entries at any moment and, with FEAT_HAFDBS, writes their access and
+//! dirty bits. So every access is a single-copy atomic 64-bit one, and what must not lose a bit
+//! that hardware may set meanwhile is an exchange or a compare-exchange.
+
+use base::Pfn;
+
+/// Names one 8-byte entry of one table page.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct PteSlot {
+    /// Frame of the table page.
+    pub table: Pfn,
+    /// Entry within the table, below 512.
+    pub index: u16,
+}
+
+impl PteSlot {
+    /// Names entry `index` of `table`.
+    pub const fn new(table: Pfn, index: usize) -> Self {
+        debug_assert!(index < 512);
+        Self { table, index: index as u16 }
+    }
+}
+
+/// Translation-table entries in physical memory.
+pub trait PteMem {
+    /// Loads an entry; loads of one thread that depend on it are ordered after it.
+    fn load(&self, slot: PteSlot) -> u64;
+
+    /// Stores an entry, ordered after every earlier store of this CPU (store-release), so that a
+    /// walker that sees a table entry also sees the table it points to.
+    fn store(&self, slot: PteSlot, value: u64);
+
+    /// Stores an entry and returns the one it replaced, in one atomic step (acquire and release).
+    fn exchange(&self, slot: PteSlot, value: u64) -> u64;
+
+    /// Replaces the entry if it still is `current`, in one atomic step (acquire and release).
+    ///
+    /// # Errors
+    ///
+    /// The entry found, when it is another.
+    fn compare_exchange(&self, slot: PteSlot, current: u64, new: u64) -> Result<(), u64>;
+
+    /// Makes all earlier entry stores of this CPU visible to translation-table walks of every CPU,
+    /// this one included (DSB ISHST, ISB; Arm ARM D8.2.5).
+    ///
+    /// Needed before memory is touched through an entry that was invalid; a walk that misses the
+    /// store only faults once more, so callers that return to user space may leave it out.
+    fn publish(&self);
+}
