@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file accounts for every frame: none is lost, none is in two hands.
+
+use hal::Machine;
+
+use super::observed::Observed;
+use crate::frame::word::FrameKind;
+use crate::system::System;
+
+pub(super) fn audit<M: Machine>(system: &System<M>, seen: &Observed, swap_frames: u64) {
+    let mut folio_pages = 0;
+    let mut free = 0;
+    let mut tables = 0;
+    let mut swap = 0;
+    for range in system.machine().managed_frames() {
+        for raw in range.start.get()..range.end.get() {
+            let pfn = base::Pfn::new(raw);
+            match system.words().kind(pfn) {
+                FrameKind::Free => free += 1,
+                FrameKind::Folio => folio_pages += 1,
+                FrameKind::Table => {
+                    assert!(seen.tables.contains(&pfn), "table page {pfn:?} is in no tree");
+                    tables += 1;
+                }
+                FrameKind::SwapTable | FrameKind::TagStore => swap += 1,
+                FrameKind::Zero => assert_eq!(pfn, system.zero_page(), "one zero page"),
+                FrameKind::Heap => {}
+            }
+        }
+    }
+    let in_folios: u64 =
+        system.folios().live().map(|id| system.folio(id).order().nr_pages() as u64).sum();
+    assert_eq!(folio_pages, in_folios, "frames of folios: by word, by descriptor");
+    assert_eq!(tables, seen.tables.len(), "table pages: by word, by tree");
+    assert_eq!(swap, swap_frames, "frames of swap tables and tags: by word, by area");
+    let kept = system.front().nr_free() + system.front().nr_cached();
+    assert_eq!(kept, free, "free frames: by allocator, by word");
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file collects what page tables and objects refer to.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+
+use base::{Pfn, Vpn};
+use hal::{Machine, PteSlot};
+use pgtable::{Entry, Level, NonPresent, Pte, SwapEntry, TablePte};
+
+use crate::folio::FolioId;
+use crate::mm::Mm;
+use crate::rmap::{MmId, base_of};
+use crate::shmem::Shmem;
+
+/// What refers to one folio.
+#[derive(Default)]
+pub(super) struct FolioUse {
+    /// Pages mapped, by address space and place.
+    pub mappings: BTreeMap<(MmId, Vpn), u32>,
+    /// Objects whose map names it.
+    pub objects: u32,
+}
+
+/// What one address space has.
+#[derive(Default)]
+pub(super) struct MmUse {
+    pub anon: u64,
+    pub shmem: u64,
+    pub swap: u64,
+    pub tables: u64,
+}
+
+/// Everything that page tables and objects refer to.
+#[derive(Default)]
+pub(crate) struct Observed {
+    pub(super) folios: BTreeMap<FolioId, FolioUse>,
+    pub(crate) slots: BTreeMap<SwapEntry, u32>,
+    pub(super) tables: BTreeSet<Pfn>,
+    pub(super) mms: BTreeMap<MmId, MmUse>,
+}
+
+impl Observed {
+    pub(super) fn walk_mm<M: Machine>(&mut self, mm: &Arc<Mm<M>>) {
+        self.mms.entry(mm.id()).or_default();
+        let root = *mm.tables().read();
+        if let Some(root) = root {
+            self.walk_table(mm, Level::L0, root, Vpn::new(0));
+        }
+    }
+
+    fn walk_table<M: Machine>(&mut self, mm: &Arc<Mm<M>>, level: Level, table: Pfn, first: Vpn) {
+        assert!(self.tables.insert(table), "table page {table:?} is in two places");
+        self.mms.entry(mm.id()).or_default().tables += 1;
+        let mut live = 0;
+        for index in 0..512 {
+            let raw = mm.machine().load(PteSlot::new(table, index));
+            if raw == 0 {
+                continue;
+            }
+            live += 1;
+            let page = first.add(index as u64 * level.span_pages());
+            match level.below() {
+                Some(below) => {
+                    let entry = TablePte::decode(raw);
+                    let entry = entry.unwrap_or_else(|| panic!("{level:?} entry {raw:#x}"));
+                    self.walk_table(mm, below, entry.table(), page);
+                }
+                None => self.walk_entry(mm, page, raw),
+            }
+        }
+        let kept = mm.system().words().lock_table(table).nr_live();
+        assert_eq!(kept, live, "entries in use of table {table:?}: kept, found");
+    }
+
+    fn walk_entry<M: Machine>(&mut self, mm: &Arc<Mm<M>>, page: Vpn, raw: u64) {
+        match Entry::decode(raw) {
+            Entry::Present(pte) => self.walk_present(mm, page, pte),
+            Entry::NonPresent(NonPresent::Swap { entry, .. }) => {
+                self.mms.entry(mm.id()).or_default().swap += 1;
+                *self.slots.entry(entry).or_default() += 1;
+            }
+            Entry::NonPresent(NonPresent::Poison) => {}
+            other => panic!("{:?}: {other:?} at {page:?}", mm.id()),
+        }
+    }
+
+    fn walk_present<M: Machine>(&mut self, mm: &Arc<Mm<M>>, page: Vpn, pte: Pte) {
+        let system = mm.system();
+        if pte.is_special() {
+            assert_eq!(pte.pfn(), system.zero_page(), "a special entry maps the zero page");
+            assert!(!pte.is_writable(), "the zero page is mapped writable");
+            return;
+        }
+        let id = system.words().folio(pte.pfn());
+        let folio = system.folio(id);
+        let counted = self.mms.entry(mm.id()).or_default();
+        *if folio.is_anon() { &mut counted.anon } else { &mut counted.shmem } += 1;
+        let base = base_of(page, pte.pfn().get() - folio.head().get());
+        let mappings = &mut self.folios.entry(id).or_default().mappings;
+        *mappings.entry((mm.id(), base)).or_default() += 1;
+        if folio.is_anon() && pte.is_writable() {
+            assert!(system.is_mapped_only_by(id, mm.id()), "{id:?} is shared and writable");
+        }
+        if pte.mem_type() == pgtable::MemType::Tagged {
+            let state = system.words().mte_state(pte.pfn());
+            assert_eq!(
+                state,
+                crate::frame::MteState::Tagged,
+                "tags of {:?} at {page:?}",
+                pte.pfn()
+            );
+        }
+    }
+
+    pub(super) fn walk_object<M: Machine>(&mut self, object: &Arc<Shmem<M>>) {
+        object.for_each_slot(
+            |id| self.folios.entry(id).or_default().objects += 1,
+            |entry| *self.slots.entry(entry).or_default() += 1,
+        );
+    }
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file names every event that the memory manager counts.
+
+base::events! {
+    /// Events of the memory manager. Names are Linux's where Linux has the counter.
+    pub enum MmEvent {
+        /// Page faults resolved.
+        PgFault = "pgfault",
+        /// Page faults that waited for I/O.
+        PgMajFault = "pgmajfault",
+        /// Pages of folios allocated.
+        PgAlloc = "pgalloc_normal",
+        /// Pages of folios freed.
+        PgFree = "pgfree",
+        /// Pages moved to the active list.
+        PgActivate = "pgactivate",
+        /// Pages moved to the inactive list.
+        PgDeactivate = "pgdeactivate",
+        /// Pages looked at by the background thread.
+        PgScanKswapd = "pgscan_kswapd",
+        /// Pages looked at by allocating threads.
+        PgScanDirect = "pgscan_direct",
+        /// Pages reclaimed by the background thread.
+        PgStealKswapd = "pgsteal_kswapd",
+        /// Pages reclaimed by allocating threads.
+        PgStealDirect = "pgsteal_direct",
+        /// Times an allocation reclaimed for itself.
+        AllocStall = "allocstall_normal",
+        /// Times the background thread went to work.
+        KswapdWakeup = "pageoutrun",
+        /// Pages dropped because MADV_FREE had given them up.
+        PgLazyFreed = "pglazyfreed",
+        /// Pages written to swap.
+        PswpOut = "pswpout",
+        /// Pages read from swap.
+        PswpIn = "pswpin",
+        /// Pages of zeroes swapped out without I/O.
+        SwpOutZero = "swpout_zero",
+        /// Pages of zeroes swapped in without I/O.
+        SwpInZero = "swpin_zero",
+        /// Reads from swap that failed.
+        SwpInError = "swpin_error",
+        /// Writes to swap that failed.
+        SwpOutError = "swpout_error",
+        /// Swap slots that will not be used again because writing to them failed.
+        SwapSlotRetired = "swap_slot_retired",
+        /// Pages that came back and had been evicted not long before.
+        WorkingsetRefault = "workingset_refault_anon",
+        /// Copy-on-write faults that copied.
+        CowCopy = "cow_copy",
+        /// Copy-on-write faults that found nobody else and reused the page.
+        CowReuse = "cow_reuse",
+        /// Pages whose tags were zeroed because PROT_MTE first covered them.
+        MteTagsZeroed = "mte_tags_zeroed",
+        /// Pages whose tags were copied with them.
+        MteTagsCopied = "mte_tags_copied",
+        /// Pages whose tags were saved at swap-out.
+        MteTagsSaved = "mte_tags_saved",
+        /// Pages whose tags were restored at swap-in.
+        MteTagsRestored = "mte_tags_restored",
+        /// Pages saved with all tags equal: no storage.
+        MteTagUniform = "mte_tag_uniform",
+        /// Pages saved as runs within 8 bytes.
+        MteTagInline = "mte_tag_inline",
+        /// Pages saved as runs in 16 bytes.
+        MteTag16 = "mte_tag_16",
+        /// Pages saved as runs in 32 bytes.
+        MteTag32 = "mte_tag_32",
+        /// Pages saved as runs in 64 bytes.
+        MteTag64 = "mte_tag_64",
+        /// Pages saved as 128 raw bytes.
+        MteTagRaw = "mte_tag_raw",
+        /// Single-page TLB invalidations.
+        TlbiPage = "tlbi_page",
+        /// Range TLB invalidations.
+        TlbiRange = "tlbi_range",
+        /// Whole-address-space TLB invalidations.
+        TlbiAsid = "tlbi_asid",
+        /// Waits for TLB invalidations.
+        TlbDsb = "tlb_dsb",
+        /// Entries taken away that no TLB could hold.
+        TlbElided = "tlb_elided",
+        /// 2 MiB blocks given to the kernel's heap.
+        HeapGrow = "heap_grow",
+        /// Block requests for swap.
+        SwapRequest = "swap_requests",
+    }
+}

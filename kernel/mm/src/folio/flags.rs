@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file packs a folio's flags, order and LRU shard into one atomic word.
+
+use bitflags::bitflags;
+
+use base::Order;
+use base::percpu::CpuId;
+use base::sync::atomic::Ordering;
+
+use super::Folio;
+
+bitflags! {
+    /// State of a folio. Who may change a flag is said at each.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub(crate) struct FolioFlags: u32 {
+        /// The folio lock is held. Changed by `lock.rs` only.
+        const LOCKED = 1 << 0;
+        /// Somebody sleeps for the folio lock, or for write-back to end.
+        const WAITERS = 1 << 1;
+        /// The reverse map is being read or changed: a spin bit. Changed by `rmap/` only.
+        const RMAP_LOCKED = 1 << 2;
+        /// The content is newer than its copy on disk, or has none. Any time.
+        const DIRTY = 1 << 3;
+        /// The frames hold the content; clear while a read is under way or after it failed. Set
+        /// under the folio lock.
+        const UPTODATE = 1 << 4;
+        /// A write of the content is in flight. Changed under the folio lock, cleared at its end.
+        const WRITEBACK = 1 << 5;
+        /// On an LRU list. Changed under the shard's lock.
+        const LRU = 1 << 6;
+        /// On the active list, or bound for it. Changed under the shard's lock.
+        const ACTIVE = 1 << 7;
+        /// Seen accessed once on the inactive list. Any time.
+        const REFERENCED = 1 << 8;
+        /// Belongs to a shared-memory object, also while it is in the swap cache. Constant.
+        const SHMEM = 1 << 9;
+        /// MADV_FREE: the content may be dropped unless it was written since. Any time.
+        const LAZYFREE = 1 << 10;
+        /// Its swap slots cannot be written: they are retired when the folio leaves them. Under the
+        /// folio lock.
+        const BAD_SLOT = 1 << 11;
+        /// Read back after it had been evicted: goes to the active list first. Set before visible.
+        const WORKINGSET = 1 << 12;
+        /// Instruction fetch sees the content on every CPU. Cleared by whoever has the kernel write
+        /// to the frames; user code that writes instructions sees to that itself.
+        const CODE_SYNCED = 1 << 13;
+    }
+}
+
+const ORDER_SHIFT: u32 = 24;
+const SHARD_SHIFT: u32 = 28;
+
+pub(super) const fn order_of(word: u32) -> Order {
+    Order::new(((word >> ORDER_SHIFT) & 0xf) as u8)
+}
+
+pub(super) const fn initial(order: Order, shard: CpuId, flags: FolioFlags) -> u32 {
+    (order.get() as u32) << ORDER_SHIFT | (shard.get() as u32) << SHARD_SHIFT | flags.bits()
+}
+
+impl Folio {
+    /// Tells whether all of `flags` are set.
+    #[inline(always)]
+    pub(crate) fn has(&self, flags: FolioFlags) -> bool {
+        self.flags.load(Ordering::Acquire) & flags.bits() == flags.bits()
+    }
+
+    /// Sets flags and returns all that were set before.
+    #[inline(always)]
+    pub(crate) fn set(&self, flags: FolioFlags) -> FolioFlags {
+        let before = self.flags.fetch_or(flags.bits(), Ordering::AcqRel);
+        FolioFlags::from_bits_truncate(before)
+    }
+
+    /// Clears flags and returns all that were set before.
+    #[inline(always)]
+    pub(crate) fn clear(&self, flags: FolioFlags) -> FolioFlags {
+        let before = self.flags.fetch_and(!flags.bits(), Ordering::AcqRel);
+        FolioFlags::from_bits_truncate(before)
+    }
+
+    /// Returns the CPU whose LRU shard the folio belongs to.
+    pub(crate) fn shard(&self) -> CpuId {
+        CpuId::new((self.flags.load(Ordering::Relaxed) >> SHARD_SHIFT) as usize)
+    }
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file counts references to folios and frees them with the last.
+
+use base::sync::atomic::{Ordering, fence};
+use base::{Order, Pfn};
+use hal::Machine;
+
+use super::{Folio, FolioFlags, FolioId, Place, flags};
+use crate::events::MmEvent;
+use crate::frame::{AllocMode, MteState, OutOfMemory};
+use crate::system::System;
+
+/// A reference to a folio, put when dropped.
+#[must_use = "the reference is put as soon as this is dropped"]
+pub(crate) struct FolioRef<'s, M: Machine> {
+    system: &'s System<M>,
+    id: FolioId,
+    folio: &'s Folio,
+}
+
+impl<'s, M: Machine> FolioRef<'s, M> {
+    /// Takes over a reference that was counted already.
+    pub(crate) fn adopt(system: &'s System<M>, id: FolioId) -> Self {
+        Self { system, id, folio: system.folio(id) }
+    }
+
+    /// Returns the descriptor's index.
+    pub(crate) fn id(&self) -> FolioId {
+        self.id
+    }
+
+    /// Returns the memory manager the folio belongs to.
+    pub(crate) fn system(&self) -> &'s System<M> {
+        self.system
+    }
+
+    /// Gives the counted reference to somebody who will put it.
+    pub(crate) fn into_raw(self) -> FolioId {
+        let id = self.id;
+        core::mem::forget(self);
+        id
+    }
+}
+
+impl<M: Machine> core::ops::Deref for FolioRef<'_, M> {
+    type Target = Folio;
+    #[inline(always)]
+    fn deref(&self) -> &Folio {
+        self.folio
+    }
+}
+
+impl<M: Machine> Clone for FolioRef<'_, M> {
+    fn clone(&self) -> Self {
+        self.folio.get();
+        Self { system: self.system, id: self.id, folio: self.folio }
+    }
+}
+
+impl<M: Machine> Drop for FolioRef<'_, M> {
+    #[inline]
+    fn drop(&mut self) {
+        self.system.put_folio(self.id);
+    }
+}
+
+impl Folio {
+    /// Takes one more reference; the caller has one, or holds what keeps one alive.
+    #[inline(always)]
+    pub(crate) fn get(&self) {
+        let before = self.refcount.fetch_add(1, Ordering::Relaxed);
+        debug_assert!(before != 0 && before < u32::MAX / 2, "folio: get of refcount {before}");
+    }
+
+    /// Takes a reference unless the folio is being freed.
+    pub(crate) fn try_get(&self) -> bool {
+        let mut count = self.refcount.load(Ordering::Relaxed);
+        while count != 0 {
+            let taken = self.refcount.compare_exchange(
+                count,
+                count + 1,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            );
+            match taken {
+                Ok(_) => return true,
+                Err(now) => count = now,
+            }
+        }
+        false
+    }
+}
+
+impl<M: Machine> System<M> {
+    /// Returns the descriptor named by `id`.
+    #[inline(always)]
+    pub(crate) fn folio(&self, id: FolioId) -> &Folio {
+        self.folios().get(id)
+    }
+
+    /// Takes one more reference to a folio that something the caller holds keeps alive.
+    #[inline]
+    pub(crate) fn get_folio(&self, id: FolioId) -> FolioRef<'_, M> {
+        self.folio(id).get();
+        FolioRef::adopt(self, id)
+    }
+
+    /// Allocates a folio of 2^`order` frames with content undefined, tags meaningless, refcount 1.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] when there is no frame or no room for a descriptor.
+    #[inline]
+    pub(crate) fn alloc_folio(
+        &self,
+        order: Order,
+        initial: FolioFlags,
+        mte: MteState,
+        mode: AllocMode,
+    ) -> Result<FolioRef<'_, M>, OutOfMemory> {
+        let head = self.alloc_run(order, mode)?;
+        let Some(id) = self.alloc_descriptor() else {
+            self.return_unclaimed(head, order);
+            return Err(OutOfMemory);
+        };
+        for n in 0..order.nr_pages() {
+            self.words().claim_folio_page(head.add(n), id, mte);
+        }
+        let folio = self.folio(id);
+        let shard = self.machine().cpu();
+        folio.flags.store(flags::initial(order, shard, initial), Ordering::Relaxed);
+        folio.head.store(head.get(), Ordering::Relaxed);
+        folio.refcount.store(1, Ordering::Release);
+        Ok(FolioRef { system: self, id, folio })
+    }
+
+    #[inline]
+    fn alloc_descriptor(&self) -> Option<FolioId> {
+        let room = || self.machine().kernel_heap_room();
+        self.folios().alloc(self.machine().cpu(), room).or_else(|| {
+            // The heap is low. It may grow while there are whole free blocks; when there are none
+            // left, nearly every frame is in use and has had its descriptor long since.
+            self.reserve_kernel_heap(64 << 10).ok()?;
+            self.folios().alloc(self.machine().cpu(), room)
+        })
+    }
+
+    fn return_unclaimed(&self, head: Pfn, order: Order) {
+        match order {
+            Order::PAGE => self.front().push(self.machine().cpu(), head),
+            _ => self.front().free_run(head, order),
+        }
+    }
+
+    /// Drops one reference, and frees the folio with the last.
+    #[inline]
+    pub(crate) fn put_folio(&self, id: FolioId) {
+        let folio = self.folio(id);
+        let before = folio.refcount.fetch_sub(1, Ordering::Release);
+        debug_assert_ne!(before, 0, "folio: put of a free folio");
+        if before == 1 {
+            // Every user's accesses to the folio happen before its last put, and that before the
+            // free: release above, acquire here.
+            fence(Ordering::Acquire);
+            self.free_folio(id, folio);
+        }
+    }
+
+    fn free_folio(&self, id: FolioId, folio: &Folio) {
+        assert!(!folio.is_mapped(), "folio {id:?} freed while mapped");
+        assert!(folio.place() == Place::Nowhere, "folio {id:?} freed while {:?}", folio.place());
+        debug_assert!(!folio.is_pinned(), "folio {id:?} freed while pinned");
+        debug_assert!(!folio.has(FolioFlags::LOCKED), "folio {id:?} freed while locked");
+        if folio.has(FolioFlags::LRU) {
+            self.lru().remove(self, id);
+        }
+        let (head, order) = (folio.head(), folio.order());
+        self.folios().free(self.machine().cpu(), id);
+        self.free_run(head, order);
+        self.count(MmEvent::PgFree, order.nr_pages() as u64);
+    }
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file allocates and frees frames for the rest of the memory manager.
+
+use base::{Order, Pfn};
+use hal::Machine;
+
+use super::word::FrameKind;
+use crate::events::MmEvent;
+use crate::system::System;
+
+/// No frame can be had in the way that was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OutOfMemory;
+
+/// How hard to try, and how deep to dig.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AllocMode {
+    /// Reclaims when memory is short, so it may sleep: no spin lock may be held.
+    MayReclaim,
+    /// Fails when memory is short.
+    NoReclaim,
+    /// Takes the last frames: only for what frees more than it takes.
+    Reserve,
+}
+
+impl<M: Machine> System<M> {
+    /// Allocates one frame, content undefined, word still "free".
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] when `mode` permits no more.
+    #[inline]
+    pub(crate) fn alloc_frame(&self, mode: AllocMode) -> Result<Pfn, OutOfMemory> {
+        if self.machine().inject_alloc_failure() {
+            return Err(OutOfMemory);
+        }
+        match self.front().pop(self.machine().cpu()) {
+            Some(pfn) => Ok(pfn),
+            None => self.alloc_frame_slow(mode),
+        }
+    }
+
+    #[cold]
+    fn alloc_frame_slow(&self, mode: AllocMode) -> Result<Pfn, OutOfMemory> {
+        loop {
+            if self.may_take(1, mode)
+                && let Some(pfn) = self.front().refill_and_pop(self.machine().cpu())
+            {
+                return Ok(pfn);
+            }
+            if !self.make_room(Order::PAGE, mode) {
+                break;
+            }
+        }
+        // Other CPUs' caches may hold the last frames.
+        self.front().drain_all();
+        match self.may_take(1, mode) {
+            true => self.front().refill_and_pop(self.machine().cpu()).ok_or(OutOfMemory),
+            false => Err(OutOfMemory),
+        }
+    }
+
+    /// Tells whether `mode` may take `nr` frames now, and wakes the background thread if they are
+    /// few.
+    fn may_take(&self, nr: u64, mode: AllocMode) -> bool {
+        let free = self.front().nr_free();
+        let marks = self.watermarks();
+        if free < marks.low {
+            self.wake_kswapd();
+        }
+        match mode {
+            AllocMode::MayReclaim | AllocMode::NoReclaim => free >= marks.min + nr,
+            AllocMode::Reserve => free >= nr,
+        }
+    }
+
+    /// Reclaims for an allocation of `order`; `false` when that cannot help.
+    fn make_room(&self, order: Order, mode: AllocMode) -> bool {
+        match mode {
+            AllocMode::MayReclaim => self.direct_reclaim(order),
+            AllocMode::NoReclaim | AllocMode::Reserve => false,
+        }
+    }
+
+    /// Allocates a frame and says what it is.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] when `mode` permits no more.
+    pub(crate) fn alloc_frame_as(
+        &self,
+        kind: FrameKind,
+        mode: AllocMode,
+    ) -> Result<Pfn, OutOfMemory> {
+        let pfn = self.alloc_frame(mode)?;
+        self.words().claim(pfn, kind);
+        Ok(pfn)
+    }
+
+    /// Frees one frame, whatever it was. No translation may reach it any more.
+    #[inline]
+    pub(crate) fn free_frame(&self, pfn: Pfn) {
+        self.words().release(pfn);
+        self.front().push(self.machine().cpu(), pfn);
+    }
+
+    /// Allocates an aligned run of 2^`order` frames, content undefined, words still "free".
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] when `mode` permits no more, or memory is too fragmented.
+    pub(crate) fn alloc_run(&self, order: Order, mode: AllocMode) -> Result<Pfn, OutOfMemory> {
+        if order == Order::PAGE {
+            return self.alloc_frame(mode);
+        }
+        if self.machine().inject_alloc_failure() {
+            return Err(OutOfMemory);
+        }
+        match self.may_take(order.nr_pages() as u64, mode) {
+            true => self.front().alloc_run(order).ok_or(OutOfMemory),
+            false => Err(OutOfMemory),
+        }
+    }
+
+    /// Frees a run that [`System::alloc_run`] returned. No translation may reach it any more.
+    pub(crate) fn free_run(&self, first: Pfn, order: Order) {
+        if order == Order::PAGE {
+            return self.free_frame(first);
+        }
+        for n in 0..order.nr_pages() {
+            self.words().release(first.add(n));
+        }
+        self.front().free_run(first, order);
+    }
+
+    /// Gives the kernel's heap another 2 MiB block when it runs low. Called where no spin lock is
+    /// held and before something that allocates kernel objects.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] when the heap is low and there is no whole free block: the caller refuses
+    /// its request, so that what is left serves paths that cannot fail.
+    pub fn reserve_kernel_heap(&self, bytes: usize) -> Result<(), OutOfMemory> {
+        while self.machine().kernel_heap_room() < bytes + Self::HEAP_RESERVE {
+            self.front().drain_all();
+            if !self.may_take(Order::BLOCK.nr_pages() as u64, AllocMode::NoReclaim) {
+                return Err(OutOfMemory);
+            }
+            let first = self.front().take_block().ok_or(OutOfMemory)?;
+            (0..Order::BLOCK.nr_pages())
+                .for_each(|n| self.words().claim(first.add(n), FrameKind::Heap));
+            if !self.machine().adopt_block(first) {
+                (0..Order::BLOCK.nr_pages()).for_each(|n| self.words().release(first.add(n)));
+                self.front().return_block(first);
+                return Err(OutOfMemory);
+            }
+            self.count(MmEvent::HeapGrow, 1);
+        }
+        Ok(())
+    }
+
+    /// Heap bytes kept for paths that cannot fail.
+    const HEAP_RESERVE: usize = 256 << 10;
+}

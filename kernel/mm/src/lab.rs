@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file holds the lab switches: each makes the memory manager commit one fault, historical or
+//! deliberate, so that the test that guards against it can be shown to catch it.
+//!
+//! Without the feature `lab` every question is answered with a constant `false`, and the faults are
+//! compiled out.
+
+use hal::Machine;
+
+use crate::system::System;
+
+/// A fault that can be switched on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Fault {
+    /// Swap-out writes the bytes and forgets the tags.
+    TagsNotSaved,
+    /// Reclaim unmaps a page and tells no TLB.
+    UnmapWithoutTlbi,
+    /// A failed read from swap keeps a reference to the folio it was for.
+    ReferenceLeakedOnReadError,
+    /// Taking an entry away reads it and then clears it, in two steps.
+    ReadThenClear,
+    /// The last user of a slot frees its neighbour.
+    WrongSlotFreed,
+    /// munmap puts pages before the TLBs have forgotten them (the rule that seed 227 of the property
+    /// test brought about).
+    PutBeforeInvalidation,
+}
+
+/// The switches of one memory manager.
+#[derive(Default)]
+pub(crate) struct Lab {
+    #[cfg(feature = "lab")]
+    on: core::sync::atomic::AtomicU32,
+}
+
+impl<M: Machine> System<M> {
+    /// Switches a fault on, for good.
+    #[cfg(feature = "lab")]
+    pub fn commit(&self, fault: Fault) {
+        self.lab().on.fetch_or(1 << fault as u32, core::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Tells whether a fault is switched on.
+    #[cfg(feature = "lab")]
+    pub(crate) fn commits(&self, fault: Fault) -> bool {
+        self.lab().on.load(core::sync::atomic::Ordering::Relaxed) & 1 << fault as u32 != 0
+    }
+
+    /// Tells whether a fault is switched on: never.
+    #[cfg(not(feature = "lab"))]
+    #[inline(always)]
+    pub(crate) fn commits(&self, _fault: Fault) -> bool {
+        let _ = self.lab();
+        false
+    }
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file makes an address space and tears it down.
+
+use alloc::sync::Arc;
+
+use base::sync::RwSpinLock;
+use base::sync::atomic::{AtomicU32, Ordering};
+use base::{PageRange, Vpn};
+use hal::sleep_lock::RwSleepLock;
+use hal::{Invalidate, Machine, Reach};
+
+use super::{Mm, stats};
+use crate::frame::word::FrameKind;
+use crate::frame::{AllocMode, OutOfMemory};
+use crate::system::System;
+use crate::tlb::{Tickets, TlbGather};
+use crate::vma::Areas;
+
+impl<M: Machine> Mm<M> {
+    /// Makes an empty address space with one user.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] when there is no frame for the root table, or no free number.
+    pub fn new(system: &Arc<System<M>>) -> Result<Arc<Self>, OutOfMemory> {
+        let root = system.alloc_frame_as(FrameKind::Table, AllocMode::MayReclaim)?;
+        system.machine().zero_frame(root);
+        let id = system.mms().take_id().inspect_err(|_| system.free_frame(root))?;
+        let mm = Arc::new(Self {
+            system: Arc::clone(system),
+            id,
+            users: AtomicU32::new(1),
+            areas: RwSleepLock::new(Areas::new()),
+            tables: RwSpinLock::new(Some(root)),
+            root,
+            stats: stats::Gauges::with_root(),
+            tickets: Tickets::new(),
+        });
+        system.mms().publish(&mm);
+        Ok(mm)
+    }
+
+    /// Becomes a user unless the address space is being torn down.
+    #[must_use = "the address space may be gone"]
+    pub fn get_user(&self) -> bool {
+        let mut users = self.users.load(Ordering::Relaxed);
+        while users != 0 {
+            let more =
+                self.users.compare_exchange(users, users + 1, Ordering::Acquire, Ordering::Relaxed);
+            match more {
+                Ok(_) => return true,
+                Err(now) => users = now,
+            }
+        }
+        false
+    }
+
+    /// Stops being a user; the last one tears the address space down. May sleep.
+    pub fn put_user(&self) {
+        let before = self.users.fetch_sub(1, Ordering::AcqRel);
+        assert_ne!(before, 0, "address space {:?}: more puts than users", self.id);
+        if before == 1 {
+            self.tear_down();
+        }
+    }
+
+    /// Tells whether teardown has begun: nobody will use the address space again.
+    pub fn is_dead(&self) -> bool {
+        self.users.load(Ordering::Acquire) == 0
+    }
+
+    /// Unmaps and frees everything. No CPU translates with these tables any more: whoever put its
+    /// user had switched away first.
+    fn tear_down(&self) {
+        // One invalidation for the whole address space, before anything is freed. No CPU walks
+        // these tables, so no TLB gets a new entry from them afterwards, and the number may be
+        // reused at the end.
+        let machine = self.machine();
+        machine.before();
+        self.system.count_tlbi(machine.invalidate(Invalidate::Asid(self.asid()), Reach::Broadcast));
+        self.system.complete_tlbi();
+
+        let mut areas = self.write_areas();
+        let mut gather = TlbGather::for_teardown(self);
+        for area in areas.take_all() {
+            self.zap(&area, area.pages(), &mut gather);
+        }
+        self.take_out_empty_tables(PageRange::new(Vpn::new(0), Vpn::END), &mut gather);
+        gather.finish();
+        *self.tables.write() = None;
+        self.system.free_frame(self.root);
+        self.system.mms().withdraw(self.id);
+        self.system.mms().free_id(self.id);
+    }
+}

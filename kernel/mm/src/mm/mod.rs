@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This folder defines an address space: its areas (`vma/`), its tables, its numbers.
+//!
+//! # The life of an address space
+//!
+//! 1. [`Mm::new`] or [`Mm::fork`]: a number that is also the ASID, an empty root table, one user.
+//! 2. Users come and go: threads, and whoever looks at it from outside ([`Mm::get_user`]).
+//! 3. The last [`Mm::put_user`] unmaps everything, invalidates the ASID and frees the tables.
+//! 4. The structure lives on until the last `Arc` is gone, so a reverse-map walker that found the
+//!    number a moment ago finds an address space without tables.
+//!
+//! # Locks
+//!
+//! - The *mmap lock* (`areas`, sleeping): shared by faults and by what only looks or discards;
+//!   alone by what changes the areas. Entries may be added and table pages be put in with it
+//!   shared; table pages are taken out with it held alone.
+//! - `tables` (spin): shared by a reverse-map walker, which has no mmap lock, while it uses table
+//!   pages; alone for the moment in which a table page is taken out.
+//! - The lock of a table page, for its entries.
+
+mod lifetime;
+mod registry;
+mod stats;
+mod tables;
+mod user_access;
+
+pub(crate) use registry::MmRegistry;
+pub use stats::MmStats;
+pub(crate) use stats::Resident;
+pub(crate) use tables::PageTableLock;
+pub use user_access::RemoteError;
+
+use alloc::sync::Arc;
+
+use base::Pfn;
+use base::lock_level::TableTree;
+use base::sync::RwSpinLock;
+use base::sync::atomic::AtomicU32;
+use hal::sleep_lock::{RwSleepLock, SleepReadGuard, SleepWriteGuard};
+use hal::{Asid, Machine};
+
+use crate::rmap::MmId;
+use crate::system::System;
+use crate::tlb::Tickets;
+use crate::vma::Areas;
+
+/// An address space.
+pub struct Mm<M: Machine> {
+    system: Arc<System<M>>,
+    id: MmId,
+    /// Threads and lookers-on; the last to leave tears down.
+    users: AtomicU32,
+    /// The mmap lock and what it guards.
+    areas: RwSleepLock<Areas<M>>,
+    /// Root of the translation tables, `None` after teardown.
+    tables: RwSpinLock<Option<Pfn>, TableTree>,
+    /// The same root for those who have the mmap lock, which keeps it alive.
+    root: Pfn,
+    stats: stats::Gauges,
+    tickets: Tickets,
+}
+
+impl<M: Machine> Mm<M> {
+    /// Returns the memory manager the address space belongs to.
+    #[inline(always)]
+    pub fn system(&self) -> &Arc<System<M>> {
+        &self.system
+    }
+
+    #[inline(always)]
+    pub(crate) fn machine(&self) -> &M {
+        self.system.machine()
+    }
+
+    /// Returns the number of the address space.
+    pub fn id(&self) -> MmId {
+        self.id
+    }
+
+    /// Returns the ASID its translations are tagged with.
+    pub(crate) fn asid(&self) -> Asid {
+        Asid(self.id.get())
+    }
+
+    /// Makes the running CPU use this address space for user addresses.
+    pub fn activate(&self) {
+        self.machine().activate(self.root, self.asid());
+    }
+
+    pub(crate) fn read_areas(&self) -> SleepReadGuard<'_, Areas<M>, M> {
+        self.areas.read(self.machine())
+    }
+
+    pub(crate) fn write_areas(&self) -> SleepWriteGuard<'_, Areas<M>, M> {
+        self.areas.write(self.machine())
+    }
+
+    pub(crate) fn tables(&self) -> &RwSpinLock<Option<Pfn>, TableTree> {
+        &self.tables
+    }
+
+    pub(crate) fn gauges(&self) -> &stats::Gauges {
+        &self.stats
+    }
+
+    pub(crate) fn tickets(&self) -> &Tickets {
+        &self.tickets
+    }
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file chooses pages to reclaim: second chance over two lists.
+//!
+//! New pages start on the inactive list. A page found accessed there gets another round; accessed
+//! again, it moves to the active list. The active list is trimmed from its tail while it is longer
+//! than the inactive one. Linux's rules (mm/vmscan.c, `folio_check_references`), without the
+//! distinction of file and anonymous pages, because all pages here are swap-backed.
+
+use core::ops::ControlFlow;
+
+use arrayvec::ArrayVec;
+
+use base::percpu::CpuId;
+use base::sync::atomic::Ordering;
+use hal::Machine;
+use pgtable::Pte;
+
+use super::evict::{BATCH, Eviction};
+use super::lru::ListKind;
+use crate::events::MmEvent;
+use crate::folio::{FolioFlags, FolioId, FolioRef};
+use crate::system::System;
+
+/// On whose behalf pages are looked at: for the counters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reclaimer {
+    Kswapd,
+    Direct,
+}
+
+/// What the recent use of a page says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verdict {
+    Reclaim,
+    KeepInactive,
+    Activate,
+}
+
+impl<M: Machine> System<M> {
+    /// Looks at about `nr_scan` pages and returns how many were reclaimed.
+    pub(super) fn shrink(&self, nr_scan: u64, who: Reclaimer) -> u64 {
+        let nr_cpus = self.machine().nr_cpus();
+        let mut left = nr_scan as i64;
+        let mut reclaimed = 0;
+        let mut idle_shards = 0;
+        while left > 0 && idle_shards < nr_cpus {
+            let shard = self.reclaim().next_shard.fetch_add(1, Ordering::Relaxed) % nr_cpus;
+            let (seen, freed) = self.shrink_shard(CpuId::new(shard), who);
+            idle_shards = if seen == 0 { idle_shards + 1 } else { 0 };
+            left -= seen as i64;
+            reclaimed += freed;
+            self.machine().cond_resched();
+        }
+        reclaimed
+    }
+
+    /// Looks at a batch of one shard. Returns (pages seen, pages reclaimed).
+    fn shrink_shard(&self, shard: CpuId, who: Reclaimer) -> (u64, u64) {
+        self.trim_active(shard);
+        let mut isolated = ArrayVec::<FolioId, BATCH>::new();
+        let lru = self.lru();
+        lru.isolate_tail(self, shard, ListKind::Inactive, BATCH, |id| isolated.push(id));
+        let seen = isolated.len() as u64;
+        let mut eviction = Eviction::new(self);
+        for id in isolated {
+            let folio = FolioRef::adopt(self, id);
+            match self.judge(&folio) {
+                Verdict::Reclaim => eviction.take(folio),
+                Verdict::KeepInactive => lru.add_new(self, id),
+                Verdict::Activate => {
+                    folio.set(FolioFlags::ACTIVE);
+                    self.count(MmEvent::PgActivate, folio.order().nr_pages() as u64);
+                    lru.add_new(self, id);
+                }
+            }
+        }
+        let freed = eviction.finish();
+        let (scanned, stolen) = match who {
+            Reclaimer::Kswapd => (MmEvent::PgScanKswapd, MmEvent::PgStealKswapd),
+            Reclaimer::Direct => (MmEvent::PgScanDirect, MmEvent::PgStealDirect),
+        };
+        self.count(scanned, seen);
+        self.count(stolen, freed);
+        (seen, freed)
+    }
+
+    /// Moves a batch from the active to the inactive list while the active one is longer.
+    fn trim_active(&self, shard: CpuId) {
+        let lru = self.lru();
+        if lru.nr_pages(ListKind::Active) <= lru.nr_pages(ListKind::Inactive) {
+            return;
+        }
+        let mut isolated = ArrayVec::<FolioId, BATCH>::new();
+        lru.isolate_tail(self, shard, ListKind::Active, BATCH, |id| isolated.push(id));
+        for id in isolated {
+            let folio = FolioRef::adopt(self, id);
+            // Its access bits start anew: what counts is use while it is a candidate.
+            self.take_young(&folio);
+            folio.clear(FolioFlags::ACTIVE | FolioFlags::REFERENCED);
+            self.count(MmEvent::PgDeactivate, folio.order().nr_pages() as u64);
+            lru.add_new(self, id);
+        }
+    }
+
+    fn judge(&self, folio: &FolioRef<'_, M>) -> Verdict {
+        let young = self.take_young(folio);
+        let was_referenced = folio.clear(FolioFlags::REFERENCED).contains(FolioFlags::REFERENCED);
+        if young == 0 {
+            return Verdict::Reclaim;
+        }
+        folio.set(FolioFlags::REFERENCED);
+        if was_referenced || young > 1 { Verdict::Activate } else { Verdict::KeepInactive }
+    }
+
+    /// Clears the access flags of all entries that map the folio and returns how many were set.
+    ///
+    /// TLBs are not told: an entry that stays cached lets accesses go unseen for a while, which
+    /// costs a wrong guess at worst (Linux does the same on arm64, `ptep_clear_flush_young`).
+    fn take_young(&self, folio: &FolioRef<'_, M>) -> u32 {
+        let mut young = 0;
+        let _ = self.visit_mappings(folio, |at| {
+            if at.pte.is_young() {
+                young += 1;
+                at.table.update(at.page, |raw| {
+                    if Pte::is_present(raw) { Pte::from_raw(raw).old().raw() } else { raw }
+                });
+            }
+            ControlFlow::Continue(())
+        });
+        young
+    }
+}

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file hands out naturally aligned runs of units from blocks of 512, in constant time.
+//!
+//! Frames inside 2 MiB blocks and slots inside swap clusters are the same problem, so both use
+//! this. A block is a 512-bit map (set: free). Blocks hang on one list per *class*, the largest
+//! order they could still hand out; an allocation takes the first block of the smallest class that
+//! fits, so large runs are broken only when nothing smaller is left.
+
+use alloc::vec::Vec;
+
+use base::Order;
+
+/// Units in a block.
+pub const BLOCK_UNITS: u32 = 512;
+
+const WORDS: usize = 8;
+/// Class of a block with nothing free.
+const FULL: u8 = 10;
+/// Class of a block that is not ours to hand out.
+const ABSENT: u8 = 11;
+const NIL: u32 = u32::MAX;
+
+/// Bits at multiples of 2^order within a word, for orders 0 to 6.
+const ALIGNED: [u64; 7] = [
+    0xffff_ffff_ffff_ffff,
+    0x5555_5555_5555_5555,
+    0x1111_1111_1111_1111,
+    0x0101_0101_0101_0101,
+    0x0001_0001_0001_0001,
+    0x0000_0001_0000_0001,
+    0x0000_0000_0000_0001,
+];
+
+/// 512 bits, one per unit of a block; set means free.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct FreeBits([u64; WORDS]);
+
+impl FreeBits {
+    /// Returns the first unit of an aligned free run of 2^`order`.
+    fn find(&self, order: u32) -> Option<u32> {
+        if order <= 6 {
+            let found = (0..WORDS).find_map(|word| {
+                let starts = run_starts(self.0[word], order);
+                (starts != 0).then(|| word as u32 * 64 + starts.trailing_zeros())
+            });
+            return found;
+        }
+        let words = 1usize << (order - 6);
+        (0..WORDS)
+            .step_by(words)
+            .find(|first| self.0[*first..first + words].iter().all(|word| *word == !0))
+            .map(|first| first as u32 * 64)
+    }
+
+    /// Returns the largest order for which [`FreeBits::find`] succeeds.
+    fn largest_order(&self) -> Option<u8> {
+        let mut largest = None;
+        for order in 0..=Order::BLOCK.get() {
+            if self.find(order as u32).is_none() {
+                break;
+            }
+            largest = Some(order);
+        }
+        largest
+    }
+
+    fn is_run_free(&self, first: u32, order: u32) -> bool {
+        self.masks(first, order).all(|(word, mask)| self.0[word] & mask == mask)
+    }
+
+    fn is_run_taken(&self, first: u32, order: u32) -> bool {
+        self.masks(first, order).all(|(word, mask)| self.0[word] & mask == 0)
+    }
+
+    fn set_run(&mut self, first: u32, order: u32, free: bool) {
+        for (word, mask) in self.masks(first, order) {
+            if free {
+                self.0[word] |= mask;
+            } else {
+                self.0[word] &= !mask;
+            }
+        }
+    }
+
+    /// Iterates over the words a run touches, with the run's bits in each.
+    fn masks(&self, first: u32, order: u32) -> impl Iterator<Item = (usize, u64)> + use<> {
+        let word = (first / 64) as usize;
+        let (words, mask) = match order {
+            0..6 => (1, ((1u64 << (1 << order)) - 1) << (first % 64)),
+            _ => (1usize << (order - 6), !0),
+        };
+        (word..word + words).map(move |word| (word, mask))
+    }
+}
+
+/// Returns a word with the bit set at the start of each aligned run of 2^`order` set bits.
+fn run_starts(word: u64, order: u32) -> u64 {
+    let mut runs = word;
+    for step in 0..order {
+        runs &= runs >> (1 << step);
+    }
+    runs & ALIGNED[order as usize]
+}
+
+#[derive(Clone, Copy)]
+struct Block {
+    bits: FreeBits,
+    prev: u32,
+    next: u32,
+    class: u8,
+}
+
+/// Free units of a sequence of blocks. Unit `n` is unit `n % 512` of block `n / 512`.
+pub struct RunMap {
+    blocks: Vec<Block>,
+    /// First block of each class.
+    heads: [u32; FULL as usize],
+    nr_free: u64,
+}
+
+impl RunMap {
+    /// Builds a map over `nr_blocks` blocks, none of which is there yet.
+    pub fn new(nr_blocks: usize) -> Self {
+        let absent = Block { bits: FreeBits([0; WORDS]), prev: NIL, next: NIL, class: ABSENT };
+        let mut blocks = Vec::new();
+        blocks.resize(nr_blocks, absent);
+        Self { blocks, heads: [NIL; FULL as usize], nr_free: 0 }
+    }
+
+    /// Returns the number of free units.
+    pub fn nr_free(&self) -> u64 {
+        self.nr_free
+    }
+
+    /// Adds a block with all units free.
+    ///
+    /// # Panics
+    ///
+    /// When the block is there already.
+    pub fn add_block(&mut self, index: u32) {
+        let block = &mut self.blocks[index as usize];
+        assert!(block.class == ABSENT, "run map: block {index} added twice");
+        block.bits = FreeBits([!0; WORDS]);
+        self.nr_free += BLOCK_UNITS as u64;
+        self.link(index, Order::BLOCK.get());
+    }
+
+    /// Takes a wholly free block away and returns its index.
+    pub fn remove_free_block(&mut self) -> Option<u32> {
+        let index = self.heads[Order::BLOCK.get() as usize];
+        if index == NIL {
+            return None;
+        }
+        self.unlink(index);
+        self.blocks[index as usize].class = ABSENT;
+        self.nr_free -= BLOCK_UNITS as u64;
+        Some(index)
+    }
+
+    /// Takes an aligned run of 2^`order` units and returns the first.
+    pub fn alloc(&mut self, order: Order) -> Option<u32> {
+        let index =
+            (order.get()..FULL).map(|class| self.heads[class as usize]).find(|h| *h != NIL)?;
+        let bits = &mut self.blocks[index as usize].bits;
+        let first = bits.find(order.get() as u32).expect("run map: class promises a run");
+        bits.set_run(first, order.get() as u32, false);
+        self.nr_free -= order.nr_pages() as u64;
+        self.reclass(index);
+        Some(index * BLOCK_UNITS + first)
+    }
+
+    /// Takes up to `want` single units, most from one block, and hands each to `take`.
+    pub fn alloc_units(&mut self, want: u32, mut take: impl FnMut(u32)) {
+        let mut left = want;
+        while left > 0 {
+            let Some(index) = self.heads.iter().copied().find(|head| *head != NIL) else { break };
+            left -= self.take_units_of(index, left, &mut take);
+            self.reclass(index);
+        }
+    }
+
+    /// Takes the one unit `unit` if it is free.
+    pub fn take_unit(&mut self, unit: u32) -> bool {
+        let (index, within) = (unit / BLOCK_UNITS, unit % BLOCK_UNITS);
+        let block = &mut self.blocks[index as usize];
+        if block.class == ABSENT || !block.bits.is_run_free(within, 0) {
+            return false;
+        }
+        block.bits.set_run(within, 0, false);
+        self.nr_free -= 1;
+        self.reclass(index);
+        true
+    }
+
+    /// Gives an aligned run of 2^`order` units back.
+    ///
+    /// # Panics
+    ///
+    /// When any of them is free already: somebody freed twice.
+    pub fn free(&mut self, first: u32, order: Order) {
+        let (index, within) = (first / BLOCK_UNITS, first % BLOCK_UNITS);
+        let block = &mut self.blocks[index as usize];
+        assert!(
+            block.class != ABSENT && block.bits.is_run_taken(within, order.get() as u32),
+            "run map: double free of unit {first}, {order:?}"
+        );
+        block.bits.set_run(within, order.get() as u32, true);
+        self.nr_free += order.nr_pages() as u64;
+        self.reclass(index);
+    }
+
+    fn take_units_of(&mut self, index: u32, want: u32, take: &mut impl FnMut(u32)) -> u32 {
+        let mut taken = 0;
+        for (word_index, word) in self.blocks[index as usize].bits.0.iter_mut().enumerate() {
+            while *word != 0 && taken < want {
+                let bit = word.trailing_zeros();
+                *word &= *word - 1;
+                take(index * BLOCK_UNITS + word_index as u32 * 64 + bit);
+                taken += 1;
+            }
+        }
+        self.nr_free -= taken as u64;
+        taken
+    }
+
+    /// Moves a block to the list of its class after its bits changed.
+    fn reclass(&mut self, index: u32) {
+        let block = &self.blocks[index as usize];
+        let class = block.bits.largest_order().unwrap_or(FULL);
+        if class != block.class {
+            self.unlink(index);
+            self.link(index, class);
+        }
+    }
+
+    fn link(&mut self, index: u32, class: u8) {
+        let mut next = NIL;
+        if class != FULL {
+            next = core::mem::replace(&mut self.heads[class as usize], index);
+        }
+        let block = &mut self.blocks[index as usize];
+        (block.class, block.prev, block.next) = (class, NIL, next);
+        if next != NIL {
+            self.blocks[next as usize].prev = index;
+        }
+    }
+
+    fn unlink(&mut self, index: u32) {
+        let Block { prev, next, class, .. } = self.blocks[index as usize];
+        if class >= FULL {
+            return;
+        }
+        match prev {
+            NIL => self.heads[class as usize] = next,
+            _ => self.blocks[prev as usize].next = next,
+        }
+        if next != NIL {
+            self.blocks[next as usize].prev = prev;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

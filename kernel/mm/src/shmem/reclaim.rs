@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file moves pages of objects to swap, and back when an area goes out of service.
+
+use hal::Machine;
+use pgtable::AreaId;
+
+use super::object::{Shmem, ShmemError, ShmemPlace, Slot};
+use crate::folio::{FolioLock, Place};
+use crate::swap::{SwapFull, SwapOffError};
+use crate::system::System;
+
+impl<M: Machine> System<M> {
+    /// Gives a locked folio of an object slots, and makes the object's map name them.
+    ///
+    /// # Errors
+    ///
+    /// [`SwapFull`], also when the object is just going away.
+    pub(crate) fn move_to_swap(
+        &self,
+        place: ShmemPlace,
+        folio: &FolioLock<'_, M>,
+    ) -> Result<(), SwapFull> {
+        let object = self.shmems().get(place.object).ok_or(SwapFull)?;
+        // Out of the object first: a folio has one place. It is locked, so nobody acts on this.
+        folio.set_place(Place::Nowhere);
+        if let Err(full) = self.add_to_swap(folio) {
+            folio.set_place(Place::Shmem(place));
+            return Err(full);
+        }
+        let entry = folio.swap_entry().expect("it was just added");
+        self.dup_slot(entry);
+        object.map.lock().set(place.index, Slot::Swap(entry));
+        // The map's reference; the swap cache has its own.
+        self.put_folio(folio.id());
+        Ok(())
+    }
+}
+
+impl<M: Machine> Shmem<M> {
+    /// Brings back every page that is on `area`. A page that cannot be read stays named by the map,
+    /// so that reading it is an error and not zeroes; swapoff then cannot finish.
+    pub(crate) fn bring_back_from(
+        &self,
+        system: &System<M>,
+        area: AreaId,
+        should_stop: &mut impl FnMut() -> bool,
+    ) -> Result<(), SwapOffError> {
+        let mut index = 0;
+        loop {
+            let next = self.map.lock().next(index);
+            let Some((at, slot)) = next else { return Ok(()) };
+            index = at + 1;
+            if let Slot::Swap(entry) = slot
+                && entry.area == area
+            {
+                match self.bring_back(system, at, entry) {
+                    Ok(_) | Err(ShmemError::BeyondEnd | ShmemError::Full) => {}
+                    Err(ShmemError::Unreadable) => return Err(SwapOffError::Unreadable),
+                    Err(ShmemError::OutOfMemory) => return Err(SwapOffError::OutOfMemory),
+                }
+            }
+            if should_stop() {
+                return Err(SwapOffError::Interrupted);
+            }
+        }
+    }
+}

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file defines a swap area: clusters of 512 slots on a disk.
+//!
+//! A cluster's slot words fill exactly one frame, allocated when the cluster is first used and
+//! freed when it is empty, so an area costs memory for what is on it and not for its size. A second
+//! frame per cluster holds tag words, if any of its pages needs one.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use base::lock_level::{Cluster, ClusterLists};
+use base::percpu::{CpuId, PerCpu};
+use base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use base::sync::{SpinGuard, SpinLock};
+use base::{Order, Pfn};
+use hal::{DiskId, Machine};
+use pgtable::{AreaId, SwapEntry};
+
+use super::slot::SlotWord;
+use crate::frame::word::FrameKind;
+use crate::frame::{AllocMode, OutOfMemory};
+use crate::run_map::{BLOCK_UNITS, RunMap};
+use crate::system::System;
+
+/// Slots a CPU takes at a time, so that pages it swaps out one after the other lie side by side.
+const CPU_RUN: Order = Order::new(4);
+
+/// The frames of one cluster.
+pub(super) struct ClusterTables {
+    /// Slot words; `None` while no slot is in use.
+    words: Option<Pfn>,
+    /// Tag words; `None` while no slot needs one.
+    tags: Option<Pfn>,
+    nr_used: u32,
+}
+
+/// A swap area in service.
+pub(crate) struct SwapArea {
+    pub id: AreaId,
+    pub disk: DiskId,
+    pub priority: i16,
+    /// Slots, slot 0 (the header) included.
+    pub nr_slots: u32,
+    nr_usable: u64,
+    clusters: Box<[SpinLock<ClusterTables, Cluster>]>,
+    free: SpinLock<RunMap, ClusterLists>,
+    /// What is left of each CPU's current run.
+    runs: PerCpu<SpinLock<core::ops::Range<u32>, ClusterLists>>,
+    in_use: AtomicU64,
+    /// Free slots that are not handed out again because they could not be written.
+    retired: AtomicU64,
+    table_frames: AtomicU64,
+    /// No more slots are handed out: swapoff is at work.
+    is_closing: AtomicBool,
+}
+
+impl SwapArea {
+    /// Builds an area of `nr_slots` slots; slot 0 and `bad` are never handed out.
+    pub fn new(
+        id: AreaId,
+        disk: DiskId,
+        priority: i16,
+        nr_slots: u32,
+        bad: &[u32],
+        nr_cpus: usize,
+    ) -> Self {
+        let nr_clusters = nr_slots.div_ceil(BLOCK_UNITS);
+        let mut free = RunMap::new(nr_clusters as usize);
+        (0..nr_clusters).for_each(|cluster| free.add_block(cluster));
+        let beyond_end = nr_slots..nr_clusters * BLOCK_UNITS;
+        for slot in [0].into_iter().chain(bad.iter().copied()).chain(beyond_end) {
+            free.take_unit(slot);
+        }
+        let clusters: Vec<_> = (0..nr_clusters)
+            .map(|_| SpinLock::new(ClusterTables { words: None, tags: None, nr_used: 0 }))
+            .collect();
+        Self {
+            id,
+            disk,
+            priority,
+            nr_slots,
+            nr_usable: free.nr_free(),
+            clusters: clusters.into_boxed_slice(),
+            free: SpinLock::new(free),
+            runs: PerCpu::new(nr_cpus, |_| SpinLock::new(0..0)),
+            in_use: AtomicU64::new(0),
+            retired: AtomicU64::new(0),
+            table_frames: AtomicU64::new(0),
+            is_closing: AtomicBool::new(false),
+        }
+    }
+
+    pub fn nr_usable(&self) -> u64 {
+        self.nr_usable
+    }
+
+    pub fn nr_in_use(&self) -> u64 {
+        self.in_use.load(Ordering::Acquire)
+    }
+
+    /// Returns how many slots can still be handed out.
+    pub fn nr_free(&self) -> u64 {
+        let taken = self.nr_in_use() + self.retired.load(Ordering::Relaxed);
+        self.nr_usable.saturating_sub(taken)
+    }
+
+    pub fn nr_table_frames(&self) -> u64 {
+        self.table_frames.load(Ordering::Relaxed)
+    }
+
+    /// Takes a naturally aligned run of 2^`order` slots and returns the first. They count as in use
+    /// from here on.
+    pub fn take_run(&self, cpu: CpuId, order: Order) -> Option<u32> {
+        if order != Order::PAGE {
+            return self.take_from_map(&mut self.free.lock(), order);
+        }
+        self.take_from_cpu_run(cpu).or_else(|| {
+            self.return_cpu_runs();
+            self.take_from_map(&mut self.free.lock(), Order::PAGE)
+        })
+    }
+
+    fn take_from_map(&self, free: &mut RunMap, order: Order) -> Option<u32> {
+        if self.is_closing.load(Ordering::Relaxed) {
+            return None;
+        }
+        let first = free.alloc(order)?;
+        self.in_use.fetch_add(order.nr_pages() as u64, Ordering::Relaxed);
+        Some(first)
+    }
+
+    fn take_from_cpu_run(&self, cpu: CpuId) -> Option<u32> {
+        let mut run = self.runs.of(cpu).lock();
+        if self.is_closing.load(Ordering::Relaxed) {
+            return None;
+        }
+        if run.is_empty() {
+            // The free map's lock is of the same level: taken inside a CPU's run, never outside.
+            let first = self.free.lock_nested().alloc(CPU_RUN)?;
+            *run = first..first + CPU_RUN.nr_pages();
+        }
+        self.in_use.fetch_add(1, Ordering::Relaxed);
+        run.next()
+    }
+
+    /// Gives back what CPUs hold in reserve: the area is nearly full, or closing.
+    fn return_cpu_runs(&self) {
+        for run in self.runs.iter() {
+            let mut run = run.lock();
+            let mut free = self.free.lock_nested();
+            for slot in core::mem::take(&mut *run) {
+                free.free(slot, Order::PAGE);
+            }
+        }
+    }
+
+    /// Gives back a run that was taken and never used.
+    pub fn return_run(&self, first: u32, order: Order) {
+        self.free.lock().free(first, order);
+        self.in_use.fetch_sub(order.nr_pages() as u64, Ordering::Release);
+    }
+
+    /// Hands out no more slots. When this returns, every slot that will ever be handed out counts
+    /// as in use: the flag is looked at under the locks that are taken here.
+    pub fn close(&self) {
+        self.is_closing.store(true, Ordering::SeqCst);
+        self.return_cpu_runs();
+        drop(self.free.lock());
+    }
+
+    /// Hands out slots again.
+    pub fn reopen(&self) {
+        self.is_closing.store(false, Ordering::SeqCst);
+    }
+
+    /// Locks the cluster of `slot`.
+    pub fn lock_cluster<'a, M: Machine>(
+        &'a self,
+        system: &'a System<M>,
+        slot: u32,
+    ) -> ClusterLock<'a, M> {
+        let index = slot / BLOCK_UNITS;
+        ClusterLock { system, area: self, index, tables: self.clusters[index as usize].lock() }
+    }
+
+    /// Tells whether `slot` is one of the area's.
+    pub fn has_slot(&self, slot: u32) -> bool {
+        slot != 0 && slot < self.nr_slots
+    }
+
+    /// Returns the first sector of a slot.
+    pub fn sector(&self, slot: u32) -> u64 {
+        slot as u64 * hal::block_dev::SECTORS_PER_PAGE
+    }
+}
+
+/// Shows that a cluster is locked, and reaches its slots' words.
+#[must_use = "the cluster is unlocked as soon as the guard is dropped"]
+pub(super) struct ClusterLock<'a, M: Machine> {
+    system: &'a System<M>,
+    area: &'a SwapArea,
+    index: u32,
+    tables: SpinGuard<'a, ClusterTables, Cluster>,
+}
+
+impl<M: Machine> ClusterLock<'_, M> {
+    /// Tells whether `slot` is in this cluster.
+    pub fn has(&self, slot: u32) -> bool {
+        slot / BLOCK_UNITS == self.index
+    }
+
+    /// Returns a slot's word.
+    pub fn load(&self, slot: u32) -> SlotWord {
+        debug_assert!(self.has(slot));
+        match self.tables.words {
+            Some(frame) => {
+                SlotWord(self.system.machine().load_word(frame, (slot % BLOCK_UNITS) as usize))
+            }
+            None => SlotWord(0),
+        }
+    }
+
+    /// Stores the word of a slot that is and stays in use.
+    pub fn store(&mut self, slot: u32, word: SlotWord) {
+        debug_assert!(self.has(slot) && !word.is_free());
+        let frame = self.tables.words.expect("a slot in use has a word");
+        self.system.machine().store_word(frame, (slot % BLOCK_UNITS) as usize, word.0);
+    }
+
+    /// Makes room for the words of slots about to be used.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] when there is not even a reserved frame.
+    pub fn prepare(&mut self) -> Result<(), OutOfMemory> {
+        if self.tables.words.is_none() {
+            self.tables.words = Some(self.alloc_table()?);
+        }
+        Ok(())
+    }
+
+    fn alloc_table(&self) -> Result<Pfn, OutOfMemory> {
+        let frame = self.system.alloc_frame_as(FrameKind::SwapTable, AllocMode::Reserve)?;
+        self.system.machine().zero_frame(frame);
+        self.area.table_frames.fetch_add(1, Ordering::Relaxed);
+        Ok(frame)
+    }
+
+    /// Stores the word of a slot that was free.
+    pub fn begin_use(&mut self, slot: u32, word: SlotWord) {
+        debug_assert!(self.load(slot).is_free(), "slot {slot} used while in use");
+        self.tables.nr_used += 1;
+        self.store(slot, word);
+    }
+
+    /// Makes a slot free. Its tags must be dropped already. A bad slot never comes back.
+    pub fn end_use(&mut self, slot: u32, word: SlotWord) {
+        let frame = self.tables.words.expect("a slot in use has a word");
+        self.system.machine().store_word(frame, (slot % BLOCK_UNITS) as usize, 0);
+        self.tables.nr_used -= 1;
+        if self.tables.nr_used == 0 {
+            self.free_tables();
+        }
+        if word.is_bad() {
+            self.area.retired.fetch_add(1, Ordering::Relaxed);
+            self.system.count(crate::events::MmEvent::SwapSlotRetired, 1);
+        } else {
+            self.area.free.lock().free(slot, Order::PAGE);
+        }
+        // Last, and released: who sees the area unused sees nothing of the slot left.
+        self.area.in_use.fetch_sub(1, Ordering::Release);
+    }
+
+    fn free_tables(&mut self) {
+        for frame in [self.tables.words.take(), self.tables.tags.take()].into_iter().flatten() {
+            self.system.free_frame(frame);
+            self.area.table_frames.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns a slot's tag word.
+    pub fn load_tag_word(&self, slot: u32) -> u64 {
+        let frame = self.tables.tags.expect("a slot with stored tags has a tag word");
+        self.system.machine().load_word(frame, (slot % BLOCK_UNITS) as usize)
+    }
+
+    /// Stores a slot's tag word.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] when the cluster's first tag word finds no frame.
+    pub fn store_tag_word(&mut self, slot: u32, word: u64) -> Result<(), OutOfMemory> {
+        if self.tables.tags.is_none() {
+            self.tables.tags = Some(self.alloc_table()?);
+        }
+        let frame = self.tables.tags.expect("set above");
+        self.system.machine().store_word(frame, (slot % BLOCK_UNITS) as usize, word);
+        Ok(())
+    }
+
+    /// Returns the first slot of the cluster from `from` on that a folio caches, with the folio.
+    pub fn next_cached(&self, from: u32) -> Option<(u32, crate::folio::FolioId)> {
+        let end = ((self.index + 1) * BLOCK_UNITS).min(self.area.nr_slots);
+        (from..end).find_map(|slot| Some((slot, self.load(slot).folio()?)))
+    }
+
+    /// Returns the entry that names `slot`.
+    pub fn entry(&self, slot: u32) -> SwapEntry {
+        SwapEntry { area: self.area.id, slot }
+    }
+
+    /// Returns the memory manager.
+    pub fn system(&self) -> &System<M> {
+        self.system
+    }
+}

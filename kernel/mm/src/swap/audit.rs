@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file recomputes what is known of swap slots.
+
+use hal::Machine;
+use pgtable::SwapEntry;
+
+use super::slot::TagKind;
+use crate::audit::Observed;
+use crate::folio::FolioId;
+use crate::system::System;
+
+impl<M: Machine> System<M> {
+    /// Returns the folio that caches a slot.
+    pub(crate) fn cached_folio(&self, entry: SwapEntry) -> Option<FolioId> {
+        let area = self.area_of(entry)?;
+        area.lock_cluster(self, entry.slot).load(entry.slot).folio()
+    }
+
+    /// Compares the words of all slots with what refers to them. Returns the bytes of tag records
+    /// and the frames of slot words and records in use.
+    pub(crate) fn audit_swap(&self, seen: &Observed) -> (u64, u64) {
+        let areas = self.swap().areas.read().clone();
+        let mut tag_bytes = 0;
+        for area in areas.iter().flatten() {
+            let mut in_use = 0;
+            for slot in 1..area.nr_slots {
+                let word = area.lock_cluster(self, slot).load(slot);
+                let entry = SwapEntry { area: area.id, slot };
+                let users = seen.slots.get(&entry).copied().unwrap_or(0);
+                assert_eq!(word.count(), users, "users of {entry:?}: kept, found; {word:?}");
+                in_use += !word.is_free() as u64;
+                if let Some(folio) = word.folio() {
+                    assert!(self.folio(folio).refcount() > 0, "{entry:?} caches a free folio");
+                } else if !word.is_free() {
+                    assert!(word.count() > 0, "{entry:?} is in use for nothing: {word:?}");
+                }
+                tag_bytes += match word.tag_kind() {
+                    TagKind::None | TagKind::Uniform | TagKind::Inline => 0,
+                    TagKind::Bytes16 => 16,
+                    TagKind::Bytes32 => 32,
+                    TagKind::Bytes64 => 64,
+                    TagKind::Raw => 128,
+                };
+            }
+            assert_eq!(area.nr_in_use(), in_use, "slots in use of {:?}: kept, found", area.id);
+        }
+        for entry in seen.slots.keys() {
+            assert!(self.area_of(*entry).is_some(), "{entry:?} names no slot");
+        }
+        (tag_bytes, self.swap_metadata_frames())
+    }
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file counts who refers to a slot, and frees slots.
+
+use alloc::sync::Arc;
+
+use arrayvec::ArrayVec;
+
+use hal::Machine;
+use pgtable::SwapEntry;
+
+use super::area::{ClusterLock, SwapArea};
+use super::mte_tags::drop_tags;
+use super::slot::SlotWord;
+use crate::folio::FolioRef;
+use crate::lab::Fault;
+use crate::system::System;
+
+/// Frees a slot that nothing refers to and nothing caches any more (the word's cache, if any, is
+/// being taken away by the caller).
+pub(super) fn release_slot<M: Machine>(
+    cluster: &mut ClusterLock<'_, M>,
+    slot: u32,
+    word: SlotWord,
+) {
+    debug_assert_eq!(word.count(), 0, "slot {slot} freed while in use");
+    drop_tags(cluster, slot);
+    cluster.end_use(slot, word);
+}
+
+impl<M: Machine> System<M> {
+    /// Counts one more reference to a slot that an entry, whose table is locked, refers to.
+    pub(crate) fn dup_slot(&self, entry: SwapEntry) {
+        let Some(area) = self.area_of(entry) else { return };
+        let mut cluster = area.lock_cluster(self, entry.slot);
+        let word = cluster.load(entry.slot).plus_one();
+        cluster.store(entry.slot, word);
+    }
+
+    /// Counts `nr` slots from `entry` on one reference less. Slots that nothing refers to any more
+    /// are freed, unless a folio still caches them: then the folio's owner decides.
+    pub(crate) fn drop_slots(&self, entry: SwapEntry, nr: u32) {
+        let Some(area) = self.area_of(entry) else { return };
+        self.drop_in_area(&area, entry.slot, nr, |_| {});
+    }
+
+    /// Returns how many entries and objects refer to a slot.
+    pub(crate) fn slot_users(&self, entry: SwapEntry) -> u32 {
+        let area = self.area_of(entry);
+        area.map_or(0, |area| area.lock_cluster(self, entry.slot).load(entry.slot).count())
+    }
+
+    /// Lowers counts; hands the cached folios of slots that reached 0 to `orphaned`.
+    fn drop_in_area<'s>(
+        &'s self,
+        area: &SwapArea,
+        first: u32,
+        nr: u32,
+        mut orphaned: impl FnMut(FolioRef<'s, M>),
+    ) {
+        let end = first + nr;
+        let mut slot = first;
+        while slot < end {
+            let mut cluster = area.lock_cluster(self, slot);
+            while slot < end && cluster.has(slot) {
+                let word = cluster.load(slot).minus_one();
+                match word.folio() {
+                    None if word.count() == 0 && self.commits(Fault::WrongSlotFreed) => {
+                        release_slot(&mut cluster, slot ^ 1, word);
+                    }
+                    None if word.count() == 0 => release_slot(&mut cluster, slot, word),
+                    Some(folio) if word.count() == 0 => {
+                        cluster.store(slot, word);
+                        orphaned(self.get_folio(folio));
+                    }
+                    _ => cluster.store(slot, word),
+                }
+                slot += 1;
+            }
+        }
+    }
+
+    /// Returns the area of an entry found in a page table. An entry that names no slot was not
+    /// written by this kernel: it is reported and otherwise ignored.
+    pub(super) fn area_of(&self, entry: SwapEntry) -> Option<Arc<SwapArea>> {
+        let area = self.swap().area(entry.area).filter(|area| area.has_slot(entry.slot));
+        if area.is_none() {
+            log::error!("swap entry {entry:?} names no slot");
+        }
+        area
+    }
+
+    /// Puts a reference to a folio that may be one of those that only the swap cache still knows:
+    /// frees its slots, and thereby it, if nothing refers to them, and nobody is using it just now;
+    /// reclaim finds it otherwise. Never waits.
+    pub(crate) fn free_orphan(&self, folio: FolioRef<'_, M>) {
+        if folio.is_mapped() || folio.swap_entry().is_none() {
+            return;
+        }
+        if let Ok(locked) = folio.try_lock()
+            && !locked.is_mapped()
+        {
+            self.try_free_swap(&locked);
+        }
+    }
+}
+
+/// References to slots that are given up together: neighbouring slots under one lock.
+#[must_use = "the last slots are dropped by finish()"]
+pub(crate) struct SlotDrops<'s, M: Machine> {
+    system: &'s System<M>,
+    /// First of a run of neighbours, and how many.
+    run: Option<(SwapEntry, u32)>,
+}
+
+/// Most slots dropped under one lock, so that their orphaned folios fit on the stack.
+const MAX_RUN: u32 = 64;
+
+impl<'s, M: Machine> SlotDrops<'s, M> {
+    pub(crate) fn new(system: &'s System<M>) -> Self {
+        Self { system, run: None }
+    }
+
+    /// Gives up one reference to a slot. May be called with a page table locked.
+    pub(crate) fn add(&mut self, entry: SwapEntry) {
+        match &mut self.run {
+            Some((first, nr)) if entry == first.add(*nr) && *nr < MAX_RUN => *nr += 1,
+            _ => {
+                self.flush();
+                self.run = Some((entry, 1));
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let Some((first, nr)) = self.run.take() else { return };
+        let Some(area) = self.system.area_of(first) else { return };
+        let mut orphans = ArrayVec::<FolioRef<'_, M>, { MAX_RUN as usize }>::new();
+        self.system.drop_in_area(&area, first.slot, nr, |folio| orphans.push(folio));
+        for folio in orphans {
+            self.system.free_orphan(folio);
+        }
+    }
+
+    /// Gives up the rest.
+    pub(crate) fn finish(mut self) {
+        self.flush();
+    }
+}
+
+impl<M: Machine> Drop for SlotDrops<'_, M> {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This folder is about swap: areas, slots, the swap cache, and the tags of swapped pages.
+//!
+//! # The life of a swapped page
+//!
+//! 1. Reclaim locks the folio and gives it slots (`swap_out.rs`): one naturally aligned run. Each
+//!    slot's word says "cached, this folio", count 0. The swap cache is nothing but these words and
+//!    the folio's `place`; it holds one reference.
+//! 2. Reclaim unmaps it. Each entry that mapped a page now names the page's slot, and counts in it.
+//!    A slot with a count of 0 that caches nothing is free.
+//! 3. When no CPU can reach the page any more, its tags are saved (`mte_tags.rs`) and its bytes are
+//!    written; a page of zeroes is only marked. Tags first: the slot holds a page only with both.
+//! 4. The folio leaves the cache (`cache.rs`) if nobody has come for it. The word then keeps a
+//!    shadow, from which a later swap-in learns how long the page was gone.
+//! 5. A fault, or swapoff, finds the folio in the cache or reads it (`swap_in.rs`), restores the
+//!    tags once, under the folio lock, maps it, and only then lowers the count.
+//! 6. When the count is 0 and the folio leaves the cache, the slot is free: its tags are dropped,
+//!    its word is 0 (`slot.rs`).
+//!
+//! # Locks
+//!
+//! Folio lock > page-table lock > cluster > the area's free map and the tag store. A slot's word
+//! changes under its cluster's lock only. A slot cannot become free while an entry (its table
+//! locked) or the swap cache (the folio locked) refers to it.
+
+mod area;
+#[cfg(feature = "audit")]
+mod audit;
+mod cache;
+mod count;
+mod mte_tags;
+mod slot;
+mod swap_in;
+mod swap_out;
+mod swapoff;
+mod swapon;
+pub mod tag_codec;
+mod tag_store;
+
+pub(crate) use count::SlotDrops;
+pub(crate) use swap_in::SwapInError;
+pub(crate) use swap_out::{SwapFull, WriteOut};
+pub use swapoff::SwapOffError;
+pub use swapon::{AreaInfo, SwapOnError};
+
+use alloc::sync::Arc;
+
+use base::lock_level::SwapAreas;
+use base::sync::RwSpinLock;
+use hal::Machine;
+use pgtable::AreaId;
+
+use crate::system::System;
+use area::SwapArea;
+use tag_store::TagStore;
+
+/// Swap of one machine.
+pub(crate) struct Swap {
+    areas: RwSpinLock<[Option<Arc<SwapArea>>; AreaId::MAX], SwapAreas>,
+    tags: TagStore,
+    /// Evictions so far: the clock that shadows are read against.
+    evictions: base::sync::atomic::AtomicU32,
+}
+
+impl Swap {
+    pub(crate) fn new() -> Self {
+        Self {
+            areas: RwSpinLock::new([const { None }; AreaId::MAX]),
+            tags: TagStore::new(),
+            evictions: base::sync::atomic::AtomicU32::new(0),
+        }
+    }
+
+    fn area(&self, id: AreaId) -> Option<Arc<SwapArea>> {
+        self.areas.read()[id.get()].clone()
+    }
+}
+
+impl<M: Machine> System<M> {
+    /// Returns all swap slots and the free ones, over all areas.
+    pub fn swap_slots(&self) -> (u64, u64) {
+        let areas = self.swap().areas.read();
+        areas
+            .iter()
+            .flatten()
+            .fold((0, 0), |(total, free), area| (total + area.nr_usable(), free + area.nr_free()))
+    }
+
+    /// Returns the frames that hold slot words and tags of swapped pages.
+    pub fn swap_metadata_frames(&self) -> u64 {
+        let areas = self.swap().areas.read();
+        let tables: u64 = areas.iter().flatten().map(|area| area.nr_table_frames()).sum();
+        tables + self.swap().tags.nr_frames()
+    }
+
+    /// Returns the bytes of tag storage in use for swapped pages, beyond the slots' own words.
+    pub fn tag_bytes_stored(&self) -> u64 {
+        self.swap().tags.bytes_in_use()
+    }
+}

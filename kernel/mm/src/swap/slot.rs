@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file defines the word of a swap slot.
+//!
+//! | bits | field |
+//! |---|---|
+//! | 15:0 | count: entries, and objects, that refer to the slot |
+//! | 47:16 | the folio that caches it, or the shadow of the one that did |
+//! | 48 | a folio caches it |
+//! | 49 | the page is all zeroes and was not written |
+//! | 50 | writing to it failed: it is not used again |
+//! | 54:52 | how its tags are stored, 0 for "has none" |
+//! | 59:56 | the tag of a uniform page, or the number of runs of an inline one |
+//!
+//! A slot is free when its word is 0. What the states mean, and what leads from one to the next:
+//!
+//! 1. *free* to *cached, count 0*: allocated for a locked folio.
+//! 2. *cached, count n*: unmapping raises n, faults and unmaps lower it. At n = 0 the folio may
+//!    leave the cache, and the slot is free.
+//! 3. *cached, count n* to *shadow, count n*: the folio was written and dropped; n > 0.
+//! 4. *shadow, count n* to *cached, count n*: somebody reads it back.
+//! 5. *shadow, count 1* to *free*: its last entry went away.
+
+use crate::folio::FolioId;
+
+/// How the tags of a slot's page are stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum TagKind {
+    /// The page has no tags.
+    None = 0,
+    /// One tag for all granules, in the slot's word.
+    Uniform = 1,
+    /// Up to six runs, in the slot's tag word.
+    Inline = 2,
+    /// A record of 16 bytes, named by the tag word.
+    Bytes16 = 3,
+    /// 32 bytes.
+    Bytes32 = 4,
+    /// 64 bytes.
+    Bytes64 = 5,
+    /// All 128 bytes.
+    Raw = 6,
+}
+
+const COUNT: u64 = 0xffff;
+const OWNER_SHIFT: u32 = 16;
+const OWNER: u64 = 0xffff_ffff << OWNER_SHIFT;
+const CACHED: u64 = 1 << 48;
+const ZERO: u64 = 1 << 49;
+const BAD: u64 = 1 << 50;
+const TAG_SHIFT: u32 = 52;
+const TAG: u64 = 0b111 << TAG_SHIFT;
+const TAG_ARG_SHIFT: u32 = 56;
+const TAG_ARG: u64 = 0xf << TAG_ARG_SHIFT;
+
+/// The word of a swap slot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct SlotWord(pub u64);
+
+impl SlotWord {
+    /// The word of a slot that was just allocated for `folio`.
+    pub const fn cached(folio: FolioId) -> Self {
+        Self(CACHED | (folio.get() as u64) << OWNER_SHIFT)
+    }
+
+    pub const fn is_free(self) -> bool {
+        self.0 == 0
+    }
+
+    pub const fn count(self) -> u32 {
+        (self.0 & COUNT) as u32
+    }
+
+    /// Returns the word with one more reference. 65,535 address spaces at most can refer to a slot
+    /// once each, so the count cannot overflow.
+    #[must_use]
+    pub fn plus_one(self) -> Self {
+        assert!(self.count() < COUNT as u32, "swap slot: count overflow");
+        Self(self.0 + 1)
+    }
+
+    /// Returns the word with one reference less.
+    #[must_use]
+    pub fn minus_one(self) -> Self {
+        assert!(self.count() > 0, "swap slot: freed more often than used ({self:?})");
+        Self(self.0 - 1)
+    }
+
+    pub fn folio(self) -> Option<FolioId> {
+        (self.0 & CACHED != 0).then(|| FolioId::new(((self.0 & OWNER) >> OWNER_SHIFT) as u32))
+    }
+
+    /// Returns the word with `folio` as its cache.
+    #[must_use]
+    pub const fn with_folio(self, folio: FolioId) -> Self {
+        Self(self.0 & !OWNER | CACHED | (folio.get() as u64) << OWNER_SHIFT)
+    }
+
+    /// Returns the word without a cache, keeping a shadow.
+    #[must_use]
+    pub const fn with_shadow(self, shadow: u32) -> Self {
+        Self(self.0 & !(OWNER | CACHED) | (shadow as u64) << OWNER_SHIFT)
+    }
+
+    /// Returns the shadow of the folio that was cached here, 0 for none.
+    pub const fn shadow(self) -> u32 {
+        if self.0 & CACHED != 0 { 0 } else { ((self.0 & OWNER) >> OWNER_SHIFT) as u32 }
+    }
+
+    pub const fn is_zero_page(self) -> bool {
+        self.0 & ZERO != 0
+    }
+
+    #[must_use]
+    pub const fn with_zero_page(self, on: bool) -> Self {
+        if on { Self(self.0 | ZERO) } else { Self(self.0 & !ZERO) }
+    }
+
+    pub const fn is_bad(self) -> bool {
+        self.0 & BAD != 0
+    }
+
+    #[must_use]
+    pub const fn with_bad(self) -> Self {
+        Self(self.0 | BAD)
+    }
+
+    pub fn tag_kind(self) -> TagKind {
+        match (self.0 & TAG) >> TAG_SHIFT {
+            0 => TagKind::None,
+            1 => TagKind::Uniform,
+            2 => TagKind::Inline,
+            3 => TagKind::Bytes16,
+            4 => TagKind::Bytes32,
+            5 => TagKind::Bytes64,
+            6 => TagKind::Raw,
+            kind => panic!("swap slot: tag kind {kind}"),
+        }
+    }
+
+    /// Returns the tag of a uniform page, or the number of runs of an inline one.
+    pub const fn tag_arg(self) -> u8 {
+        ((self.0 & TAG_ARG) >> TAG_ARG_SHIFT) as u8
+    }
+
+    #[must_use]
+    pub const fn with_tags(self, kind: TagKind, arg: u8) -> Self {
+        let tags = (kind as u64) << TAG_SHIFT | (arg as u64 & 0xf) << TAG_ARG_SHIFT;
+        Self(self.0 & !(TAG | TAG_ARG) | tags)
+    }
+}
+
+impl core::fmt::Debug for SlotWord {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "SlotWord({:#018x}: count {}", self.0, self.count())?;
+        match self.folio() {
+            Some(folio) => write!(f, ", cached {folio:?}")?,
+            None => write!(f, ", shadow {:#x}", self.shadow())?,
+        }
+        write!(f, ", tags {:?})", self.tag_kind())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_do_not_disturb_each_other() {
+        let word = SlotWord::cached(FolioId::new(u32::MAX)).plus_one().plus_one();
+        let word = word.with_tags(TagKind::Raw, 0xf).with_zero_page(true);
+        assert_eq!(word.count(), 2);
+        assert_eq!(word.folio(), Some(FolioId::new(u32::MAX)));
+        let word = word.with_shadow(0xdead_beef).minus_one().with_zero_page(false);
+        assert_eq!((word.count(), word.folio(), word.shadow()), (1, None, 0xdead_beef));
+        assert_eq!((word.tag_kind(), word.tag_arg()), (TagKind::Raw, 0xf));
+        let word = word.with_shadow(0).with_tags(TagKind::None, 0).minus_one();
+        assert!(word.is_free());
+    }
+}

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file takes a folio to swap: slots for it, then its tags and bytes.
+
+use hal::{BlockOp, IoTicket, Machine, Segment};
+use pgtable::SwapEntry;
+
+use super::slot::SlotWord;
+use crate::events::MmEvent;
+use crate::folio::{FolioFlags, FolioLock, Place};
+use crate::frame::OutOfMemory;
+use crate::system::System;
+
+/// No slots are free in any area, or none of the order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SwapFull;
+
+/// What became of the write of a folio.
+pub(crate) enum WriteOut {
+    /// It is in flight.
+    InFlight(IoTicket),
+    /// Nothing needed to be written: a page of zeroes.
+    Done,
+    /// It could not even be started; the folio is dirty as before.
+    NotStarted,
+}
+
+impl<M: Machine> System<M> {
+    /// Gives a locked folio slots and puts it into the swap cache. Does nothing if it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`SwapFull`].
+    pub(crate) fn add_to_swap(&self, folio: &FolioLock<'_, M>) -> Result<(), SwapFull> {
+        if folio.swap_entry().is_some() {
+            return Ok(());
+        }
+        let entry = self.alloc_slots(folio)?;
+        folio.set_place(Place::Swap(entry));
+        folio.set(FolioFlags::DIRTY);
+        Ok(())
+    }
+
+    /// Takes a run of slots for the folio, in the area of highest priority that has one, and makes
+    /// their words name it. The cache's reference is taken.
+    fn alloc_slots(&self, folio: &FolioLock<'_, M>) -> Result<SwapEntry, SwapFull> {
+        let order = folio.order();
+        let mut skip = 0;
+        while let Some(area) = self.area_by_priority(skip) {
+            skip += 1;
+            let Some(first) = area.take_run(self.machine().cpu(), order) else { continue };
+            let mut cluster = area.lock_cluster(self, first);
+            if cluster.prepare().is_err() {
+                drop(cluster);
+                area.return_run(first, order);
+                continue;
+            }
+            for slot in first..first + order.nr_pages() {
+                cluster.begin_use(slot, SlotWord::cached(folio.id()));
+            }
+            folio.get();
+            return Ok(cluster.entry(first));
+        }
+        Err(SwapFull)
+    }
+
+    /// Starts to write a locked, unmapped folio of the swap cache that no CPU can reach any more.
+    /// When the write is complete the caller calls [`System::end_write_out`].
+    pub(crate) fn start_write_out(&self, folio: &FolioLock<'_, M>) -> WriteOut {
+        let entry = folio.swap_entry().expect("a folio that is written is in the swap cache");
+        let area = self.swap().area(entry.area).expect("a cached folio's area is in service");
+        if let Err(OutOfMemory) = self.save_tags(&area, folio, entry.slot) {
+            return WriteOut::NotStarted;
+        }
+        let is_zero = folio.frames().all(|pfn| self.machine().is_zero_frame(pfn));
+        self.mark_zero(entry, folio.order().nr_pages(), is_zero);
+        folio.clear(FolioFlags::DIRTY);
+        if is_zero {
+            self.count(MmEvent::SwpOutZero, folio.order().nr_pages() as u64);
+            return WriteOut::Done;
+        }
+        folio.set(FolioFlags::WRITEBACK);
+        let segment = Segment { first: folio.head(), nr_frames: folio.order().nr_pages() };
+        let sector = area.sector(entry.slot);
+        self.count(MmEvent::SwapRequest, 1);
+        match self.machine().submit(area.disk, BlockOp::Write, sector, &[segment]) {
+            Ok(ticket) => WriteOut::InFlight(ticket),
+            Err(why) => {
+                log::warn!("swap: writing slot {} of area {:?}: {why:?}", entry.slot, area.id);
+                folio.set(FolioFlags::DIRTY);
+                folio.end_writeback();
+                WriteOut::NotStarted
+            }
+        }
+    }
+
+    /// Waits for a write and does what its end demands: a folio that could not be written is dirty
+    /// again, and its slots are retired as soon as it leaves them.
+    pub(crate) fn end_write_out(&self, folio: &crate::folio::FolioRef<'_, M>, ticket: IoTicket) {
+        match self.machine().wait(ticket) {
+            Ok(()) => self.count(MmEvent::PswpOut, folio.order().nr_pages() as u64),
+            Err(why) => {
+                let entry = folio.swap_entry().expect("write-back keeps a folio in the swap cache");
+                log::warn!("swap: writing slot {} of area {:?}: {why:?}", entry.slot, entry.area);
+                self.count(MmEvent::SwpOutError, 1);
+                self.mark_bad(entry, folio.order().nr_pages());
+                folio.set(FolioFlags::DIRTY | FolioFlags::BAD_SLOT);
+            }
+        }
+        folio.end_writeback();
+    }
+
+    fn mark_zero(&self, entry: SwapEntry, nr: u32, is_zero: bool) {
+        let area = self.swap().area(entry.area).expect("a cached folio's area is in service");
+        let mut cluster = area.lock_cluster(self, entry.slot);
+        for slot in entry.slot..entry.slot + nr {
+            let word = cluster.load(slot).with_zero_page(is_zero);
+            cluster.store(slot, word);
+        }
+    }
+
+    fn mark_bad(&self, entry: SwapEntry, nr: u32) {
+        let area = self.swap().area(entry.area).expect("a cached folio's area is in service");
+        let mut cluster = area.lock_cluster(self, entry.slot);
+        for slot in entry.slot..entry.slot + nr {
+            let word = cluster.load(slot).with_bad();
+            cluster.store(slot, word);
+        }
+    }
+}

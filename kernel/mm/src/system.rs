@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file holds what the memory manager has one of per machine.
+
+use alloc::sync::Arc;
+use core::ops::Range;
+
+use base::Pfn;
+use base::counter::Counters;
+use hal::Machine;
+
+use crate::events::MmEvent;
+use crate::folio::FolioArena;
+use crate::frame::word::FrameKind;
+use crate::frame::{AllocMode, BigBlocks, FrameFront, FrameWords, Watermarks};
+use crate::lab::Lab;
+use crate::mm::MmRegistry;
+use crate::reclaim::{Lru, ReclaimState};
+use crate::rmap::SpillTables;
+use crate::run_map::BLOCK_UNITS;
+use crate::shmem::ShmemRegistry;
+use crate::swap::Swap;
+
+/// The memory manager of one machine.
+pub struct System<M: Machine> {
+    machine: M,
+    counters: Counters<MmEvent>,
+    words: FrameWords,
+    front: FrameFront,
+    watermarks: Watermarks,
+    nr_frames: u64,
+    folios: FolioArena,
+    spill: SpillTables,
+    lru: Lru,
+    reclaim: ReclaimState,
+    swap: Swap,
+    mms: MmRegistry<M>,
+    shmems: ShmemRegistry<M>,
+    zero_page: Pfn,
+    lab: Lab,
+}
+
+impl<M: Machine> System<M> {
+    /// Takes over the frames that `machine` says are managed.
+    ///
+    /// # Panics
+    ///
+    /// When the machine has no managed memory at all.
+    pub fn new(machine: M) -> Arc<Self> {
+        let ranges = machine.managed_frames();
+        let span = span_of(&ranges);
+        let nr_frames: u64 = ranges.iter().map(|r| (r.end.get() - r.start.get()) as u64).sum();
+        let nr_cpus = machine.nr_cpus();
+        let nr_blocks = (span.end.get() - span.start.get()).div_ceil(BLOCK_UNITS) as usize;
+        let big = BigBlocks::new(span.start, &ranges);
+        let mut system = Self {
+            counters: Counters::new(nr_cpus),
+            front: FrameFront::new(span.start, nr_blocks, nr_cpus, big),
+            words: FrameWords::new(span),
+            watermarks: Watermarks::for_memory(nr_frames),
+            nr_frames,
+            folios: FolioArena::new(nr_frames as usize, nr_cpus),
+            spill: SpillTables::new(),
+            lru: Lru::new(nr_cpus),
+            reclaim: ReclaimState::new(),
+            swap: Swap::new(),
+            mms: MmRegistry::new(),
+            shmems: ShmemRegistry::new(),
+            zero_page: Pfn::new(0),
+            lab: Lab::default(),
+            machine,
+        };
+        system.zero_page = system.make_zero_page();
+        Arc::new(system)
+    }
+
+    /// Makes the page that every untouched private page reads from: zero bytes and, where memory
+    /// has tags, zero tags, so that it can be mapped with PROT_MTE as it is.
+    fn make_zero_page(&self) -> Pfn {
+        let pfn = self.alloc_frame_as(FrameKind::Zero, AllocMode::Reserve);
+        let pfn = pfn.expect("a machine with managed memory has a frame for the zero page");
+        match self.machine.has_tags() {
+            true => self.machine.zero_frame_and_tags(pfn),
+            false => self.machine.zero_frame(pfn),
+        }
+        pfn
+    }
+
+    /// Returns the machine.
+    #[inline(always)]
+    pub fn machine(&self) -> &M {
+        &self.machine
+    }
+
+    /// Returns the counters.
+    pub fn counters(&self) -> &Counters<MmEvent> {
+        &self.counters
+    }
+
+    #[inline]
+    pub(crate) fn count(&self, event: MmEvent, n: u64) {
+        self.counters.add(self.machine.cpu(), event, n);
+    }
+
+    /// Returns the watermarks that steer reclaim.
+    pub fn watermarks(&self) -> Watermarks {
+        self.watermarks
+    }
+
+    pub(crate) fn words(&self) -> &FrameWords {
+        &self.words
+    }
+
+    pub(crate) fn front(&self) -> &FrameFront {
+        &self.front
+    }
+
+    pub(crate) fn nr_frames(&self) -> u64 {
+        self.nr_frames
+    }
+
+    pub(crate) fn folios(&self) -> &FolioArena {
+        &self.folios
+    }
+
+    pub(crate) fn spill(&self) -> &SpillTables {
+        &self.spill
+    }
+
+    pub(crate) fn lru(&self) -> &Lru {
+        &self.lru
+    }
+
+    pub(crate) fn reclaim(&self) -> &ReclaimState {
+        &self.reclaim
+    }
+
+    pub(crate) fn swap(&self) -> &Swap {
+        &self.swap
+    }
+
+    pub(crate) fn mms(&self) -> &MmRegistry<M> {
+        &self.mms
+    }
+
+    pub(crate) fn shmems(&self) -> &ShmemRegistry<M> {
+        &self.shmems
+    }
+
+    pub(crate) fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    pub(crate) fn zero_page(&self) -> Pfn {
+        self.zero_page
+    }
+}
+
+fn span_of(ranges: &[Range<Pfn>]) -> Range<Pfn> {
+    let first = ranges.first().expect("the machine has managed memory");
+    let last = ranges.last().expect("the machine has managed memory");
+    first.start..last.end
+}

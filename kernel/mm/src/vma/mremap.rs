@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file resizes and moves areas: mremap.
+
+use base::{PageRange, Vpn};
+use hal::Machine;
+use pgtable::{Entry, Level, NonPresent};
+
+use super::area::{Area, AreaFlags};
+use super::areas::Areas;
+use super::mmap::{HEAP_BYTES, MAX_AREAS, MapError, Placement};
+use crate::frame::OutOfMemory;
+use crate::mm::{Mm, PageTableLock};
+use crate::rmap::base_of;
+use crate::tlb::TlbGather;
+
+/// A resize, a move, or both.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RemapRequest {
+    /// The pages as they are; not empty.
+    pub old: PageRange,
+    /// How many pages there shall be; not 0.
+    pub new_nr_pages: u64,
+    /// The mapping may move if it cannot grow where it is.
+    pub may_move: bool,
+    /// The mapping moves here; what is there goes away.
+    pub fixed: Option<Vpn>,
+}
+
+/// Why a mapping was not resized or moved. Nothing has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RemapError {
+    /// Part of the old range is not mapped, or it spans several areas.
+    NotMapped,
+    /// No room to grow, in place or elsewhere; too many areas; no memory.
+    NoRoom,
+    /// The new place is invalid or overlaps the old one.
+    BadPlace,
+}
+
+impl From<OutOfMemory> for RemapError {
+    fn from(_: OutOfMemory) -> Self {
+        RemapError::NoRoom
+    }
+}
+
+impl From<MapError> for RemapError {
+    fn from(why: MapError) -> Self {
+        match why {
+            MapError::NoRoom => RemapError::NoRoom,
+            MapError::BadPlace | MapError::Occupied => RemapError::BadPlace,
+        }
+    }
+}
+
+impl<M: Machine> Mm<M> {
+    /// Resizes or moves a mapping and returns its first page.
+    ///
+    /// # Errors
+    ///
+    /// [`RemapError`].
+    pub fn remap(&self, request: RemapRequest) -> Result<Vpn, RemapError> {
+        self.system().reserve_kernel_heap(HEAP_BYTES)?;
+        let mut areas = self.write_areas();
+        let RemapRequest { old, new_nr_pages, may_move, fixed } = request;
+        let area = areas.find(old.start).ok_or(RemapError::NotMapped)?.clone();
+        if area.flags.contains(AreaFlags::SPECIAL) {
+            return Err(RemapError::NotMapped);
+        }
+        if areas.nr_areas() + 3 > MAX_AREAS {
+            return Err(RemapError::NoRoom);
+        }
+        if let Some(start) = fixed {
+            let new = PageRange::of_len(start, new_nr_pages);
+            if !old.intersect(new).is_empty() {
+                return Err(RemapError::BadPlace);
+            }
+            let start = areas.place(Placement::Fixed(start), new_nr_pages)?;
+            self.shrink(&mut areas, old, new_nr_pages);
+            let kept = PageRange::of_len(old.start, old.nr_pages().min(new_nr_pages));
+            require_covered(&area, kept)?;
+            self.unmap_now(&mut areas, new);
+            return self.move_area(&mut areas, &area, kept, start, new_nr_pages);
+        }
+        if new_nr_pages <= old.nr_pages() {
+            self.shrink(&mut areas, old, new_nr_pages);
+            return Ok(old.start);
+        }
+        require_covered(&area, old)?;
+        if self.grow_in_place(&mut areas, &area, old, new_nr_pages) {
+            return Ok(old.start);
+        }
+        if !may_move {
+            return Err(RemapError::NoRoom);
+        }
+        let start = areas.place(Placement::Hint(None), new_nr_pages)?;
+        self.move_area(&mut areas, &area, old, start, new_nr_pages)
+    }
+
+    fn unmap_now(&self, areas: &mut Areas<M>, pages: PageRange) {
+        let mut gather = TlbGather::complete_at_finish(self);
+        self.unmap_locked(areas, pages, &mut gather);
+        gather.finish();
+    }
+
+    fn shrink(&self, areas: &mut Areas<M>, old: PageRange, new_nr_pages: u64) {
+        if new_nr_pages < old.nr_pages() {
+            self.unmap_now(areas, PageRange::new(old.start.add(new_nr_pages), old.end));
+        }
+    }
+
+    fn grow_in_place(
+        &self,
+        areas: &mut Areas<M>,
+        area: &Area<M>,
+        old: PageRange,
+        new_nr_pages: u64,
+    ) -> bool {
+        let more = PageRange::new(old.end, old.start.add(new_nr_pages));
+        if old.end != area.pages().end
+            || more.end > Vpn::END
+            || areas.overlapping(more).next().is_some()
+        {
+            return false;
+        }
+        let offset = more.start.get() - area.pages().start.get();
+        let backing = area.backing.advanced(offset);
+        areas.insert(Area::new(more, area.flags, backing));
+        true
+    }
+
+    /// Moves the pages `old` of `area` to `start` and makes the new area `new_nr_pages` long.
+    fn move_area(
+        &self,
+        areas: &mut Areas<M>,
+        area: &Area<M>,
+        old: PageRange,
+        start: Vpn,
+        new_nr_pages: u64,
+    ) -> Result<Vpn, RemapError> {
+        let moved = area.cut(old).moved_to(start, new_nr_pages);
+        if let Err((done, why)) = self.move_entries(old, start) {
+            // Back to where they were: room for them was there before.
+            let back = PageRange::of_len(start, done);
+            self.move_entries(back, old.start).expect("entries go back to where they came from");
+            return Err(why.into());
+        }
+        areas.insert(moved);
+        self.unmap_now(areas, old);
+        Ok(start)
+    }
+
+    /// Moves the entries of `old` to `new_start` and those after it. On failure says how many
+    /// pages were moved.
+    fn move_entries(&self, old: PageRange, new_start: Vpn) -> Result<(), (u64, OutOfMemory)> {
+        let mut page = old.start;
+        while page < old.end {
+            let done = page.get() - old.start.get();
+            let to = new_start.add(done);
+            let table = match self.leaf_table_or_skip(page) {
+                Ok(table) => table,
+                Err(next) => {
+                    page = next;
+                    continue;
+                }
+            };
+            // As far as one table reaches on either side.
+            let by_old = Level::L2.next_entry(page).min(old.end).get() - page.get();
+            let by_new = Level::L2.next_entry(to).get() - to.get();
+            let nr = by_old.min(by_new);
+            self.move_within_tables(table, PageRange::of_len(page, nr), to)
+                .map_err(|(moved, why)| (done + moved, why))?;
+            page = page.add(nr);
+            self.machine().cond_resched();
+        }
+        Ok(())
+    }
+
+    fn move_within_tables(
+        &self,
+        table: base::Pfn,
+        pages: PageRange,
+        to: Vpn,
+    ) -> Result<(), (u64, OutOfMemory)> {
+        let to_table = self.ensure_leaf_table(to).map_err(|why| (0, why))?;
+        let mut gather = TlbGather::complete_at_unlock(self);
+        let mut lock = self.lock_leaf_table(table.min(to_table));
+        let mut result = Ok(());
+        if table == to_table {
+            for (n, page) in pages.pages().enumerate() {
+                let moved = self.move_entry_within(&mut lock, page, to.add(n as u64), &mut gather);
+                result = moved.map_err(|why| (n as u64, why));
+                if result.is_err() {
+                    break;
+                }
+            }
+            gather.unlock(lock);
+            return result;
+        }
+        let mut second = self.lock_leaf_table_nested(table.max(to_table));
+        let (from_lock, to_lock) =
+            if table < to_table { (&mut lock, &mut second) } else { (&mut second, &mut lock) };
+        for (n, page) in pages.pages().enumerate() {
+            let to = to.add(n as u64);
+            let old = self.take_entry(from_lock, page, to, &mut gather);
+            match old {
+                Ok(Some(old)) => {
+                    // Nobody can store through the old place any more when reclaim can find the
+                    // page at the new one: both tables are locked until `gather` has completed.
+                    to_lock.exchange(to, old);
+                }
+                Ok(None) => {}
+                Err(why) => {
+                    result = Err((n as u64, why));
+                    break;
+                }
+            }
+        }
+        gather.settle();
+        drop(second);
+        gather.unlock(lock);
+        result
+    }
+
+    fn move_entry_within(
+        &self,
+        lock: &mut PageTableLock<'_, M>,
+        page: Vpn,
+        to: Vpn,
+        gather: &mut TlbGather<'_, M>,
+    ) -> Result<(), OutOfMemory> {
+        if let Some(old) = self.take_entry(lock, page, to, gather)? {
+            lock.exchange(to, old);
+        }
+        Ok(())
+    }
+
+    /// Takes the entry of `page` away and moves its reverse mapping to `to`.
+    fn take_entry(
+        &self,
+        lock: &mut PageTableLock<'_, M>,
+        page: Vpn,
+        to: Vpn,
+        gather: &mut TlbGather<'_, M>,
+    ) -> Result<Option<u64>, OutOfMemory> {
+        match lock.entry(page) {
+            Entry::Present(pte) if !pte.is_special() => {
+                let system = self.system();
+                let id = system.words().folio(pte.pfn());
+                let index = pte.pfn().get() - system.folio(id).head().get();
+                system.move_mapping(id, self.id(), base_of(page, index), base_of(to, index), 1)?;
+            }
+            Entry::Empty => return Ok(None),
+            Entry::Present(_)
+            | Entry::NonPresent(NonPresent::Swap { .. } | NonPresent::Poison)
+            | Entry::NonPresent(NonPresent::Migration { .. } | NonPresent::DevicePrivate { .. })
+            | Entry::Corrupt(_) => {}
+        }
+        Ok(Some(gather.replace(lock, page, 0)))
+    }
+}
+
+fn require_covered<M: Machine>(area: &Area<M>, pages: PageRange) -> Result<(), RemapError> {
+    if area.pages().covers(pages) { Ok(()) } else { Err(RemapError::NotMapped) }
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file shows that the tests can fail: each deliberate fault of `mm::lab` is caught by a
+//! scenario that passes without it. docs/TESTING.md lists them.
+
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+#[cfg(shuttle)]
+use std::sync::Arc;
+
+use base::PageRange;
+use hal::sim::{IoFault, SimConfig, explore};
+use hal::{BlockOp, TagCheckMode};
+use mm::Advice;
+use mm::lab::Fault;
+#[cfg(shuttle)]
+use world::CPU1;
+#[cfg(shuttle)]
+use world::process::RW;
+use world::process::{Process, TAGGED};
+use world::{CPU0, World, config};
+
+/// Runs `scenario` without the fault, where it must pass, and with it, where it must not, each over
+/// some seeds. Returns what the first seed that caught it said.
+fn caught(fault: Fault, seeds: u64, scenario: fn(&World)) -> String {
+    let run = |fault: Option<Fault>, seeds| {
+        explore(seeds, move |seed| {
+            let hw_dirty = seed % 2 == 0;
+            let world = World::new(SimConfig { hw_dirty, ..config(seed) });
+            fault.into_iter().for_each(|fault| world.system.commit(fault));
+            scenario(&world);
+        });
+    };
+    run(None, 0..seeds);
+    let outcome = catch_unwind(AssertUnwindSafe(|| run(Some(fault), 0..seeds)));
+    let Err(why) = outcome else { panic!("{fault:?} was not caught in {seeds} seeds") };
+    let text = why.downcast_ref::<String>().cloned();
+    text.or_else(|| why.downcast_ref::<&str>().map(|text| text.to_string())).unwrap_or_default()
+}
+
+fn swapped_process(world: &World) -> (Process, PageRange) {
+    let mut p = world.process(CPU0);
+    p.check_tags(TagCheckMode::Sync);
+    let pages = p.map(4, TAGGED);
+    for page in pages.pages() {
+        p.write(page, 0, page.get());
+        p.retag(page, 0, 5);
+    }
+    p.advise(pages, Advice::PageOut);
+    (p, pages)
+}
+
+#[test]
+fn tags_not_saved_is_caught_by_the_oracle() {
+    caught(Fault::TagsNotSaved, 1, |world| {
+        let (mut p, _) = swapped_process(world);
+        p.verify_all();
+    });
+}
+
+#[test]
+fn a_dropped_tlbi_is_caught_by_the_stale_tlb() {
+    let said = caught(Fault::UnmapWithoutTlbi, 1, |world| {
+        swapped_process(world);
+    });
+    assert!(said.contains("stale writable translation"), "{said}");
+}
+
+#[test]
+fn a_reference_leaked_on_a_read_error_is_caught_by_the_audit() {
+    let said = caught(Fault::ReferenceLeakedOnReadError, 1, |world| {
+        let (p, pages) = swapped_process(world);
+        world.machine.fail_io(IoFault::any().of(BlockOp::Read));
+        assert!(p.load(pages.start.base()).is_err());
+        world.audit();
+    });
+    assert!(said.contains("is used by nobody"), "{said}");
+}
+
+#[test]
+fn a_wrong_slot_freed_is_caught_by_the_slot_audit() {
+    let said = caught(Fault::WrongSlotFreed, 1, |world| {
+        let (mut p, pages) = swapped_process(world);
+        p.unmap(PageRange::of_len(pages.start, 1));
+        world.audit();
+    });
+    assert!(said.contains("slot") || said.contains("users"), "{said}");
+}
+
+/// Faults that only an interleaving shows; the model checker finds it.
+#[cfg(shuttle)]
+mod interleaved {
+    use super::*;
+
+    #[test]
+    fn reading_and_clearing_dirty_in_two_steps_loses_a_store() {
+        let said = caught(Fault::ReadThenClear, 3000, |world| {
+            let mut p = world.process(CPU0);
+            let pages = p.map(1, RW);
+            let at = pages.start.base();
+            p.write(pages.start, 0, 1);
+            // Clean and writable: the next store has hardware mark the entry, and nothing else.
+            p.advise(pages, Advice::Free);
+            let (other, mm) = (world.clone(), Arc::clone(&p.mm));
+            let writer = world.machine.spawn_on(CPU1, move || {
+                let seed = other.machine.config().seed;
+                let p = Process { world: other, mm, cpu: CPU1, oracle: Default::default() };
+                // At any moment of the other thread's call.
+                (0..seed % 128).for_each(|_| base::sync::schedule_point());
+                p.store(at, 2).unwrap();
+            });
+            p.call(|mm| mm.advise(pages, Advice::PageOut)).unwrap();
+            writer.join().unwrap();
+            p.call(|mm| mm.advise(pages, Advice::PageOut)).unwrap();
+            assert_eq!(p.load(at), Ok(2), "a store after MADV_FREE is kept");
+        });
+        assert!(said.contains("a store after MADV_FREE is kept"), "{said}");
+    }
+
+    #[test]
+    fn putting_pages_before_the_invalidation_is_caught_by_the_stale_tlb() {
+        let said = caught(Fault::PutBeforeInvalidation, 200, |world| {
+            // Two processes hand frames to each other through the allocator.
+            let [a, b] = [(CPU0, 3, 120), (CPU1, 5, 70)].map(|(cpu, rounds, nr_pages)| {
+                let world = world.clone();
+                world.machine.clone().spawn_on(cpu, move || {
+                    let mut p = world.process(cpu);
+                    for _ in 0..rounds {
+                        let pages = p.map(nr_pages, RW);
+                        pages.pages().for_each(|page| p.store(page.base(), 1).unwrap());
+                        p.unmap(pages);
+                    }
+                    p.exit();
+                })
+            });
+            a.join().unwrap();
+            b.join().unwrap();
+        });
+        assert!(said.contains("stale"), "{said}");
+    }
+}

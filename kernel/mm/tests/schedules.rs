@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file runs the races of one address space, and of swap, under seeded schedules.
+//!
+//! Each test is a handful of threads, one per CPU, and what must hold whatever their order. Under
+//! `--cfg shuttle` the seed is the schedule; without, the host decides and the tests still hold.
+
+mod world;
+
+use std::sync::Arc;
+
+use base::percpu::CpuId;
+use base::{PageRange, Vpn};
+use hal::TagCheckMode;
+use hal::sim::{SimConfig, SimMachine, explore};
+use mm::{Advice, FaultError, Mm, MmEvent, PageView, Prot, Shmem};
+use world::process::{AccessError, Process, RW, TAGGED, with_tag};
+use world::{CPU0, CPU1, SWAP, World, config};
+
+const CPU2: CpuId = CpuId::new(2);
+const CPU3: CpuId = CpuId::new(3);
+
+#[cfg(shuttle)]
+type Handle<T> = shuttle::thread::JoinHandle<T>;
+#[cfg(not(shuttle))]
+type Handle<T> = std::thread::JoinHandle<T>;
+
+/// Runs `body` on a four-CPU machine per seed. mremap and fork may map a page anew while another
+/// mapping of it is on its way out (see `property.rs`).
+fn schedules(body: fn(World)) {
+    let nr = if cfg!(shuttle) { 300 } else { 50 };
+    explore(0..nr, move |seed| {
+        let hw_access_flag = seed % 4 != 3;
+        let hw_dirty = hw_access_flag && seed % 2 == 0;
+        let judges_new_mappings = false;
+        let config = config(seed);
+        let nr_cpus = 4;
+        body(World::new(SimConfig {
+            nr_cpus,
+            hw_access_flag,
+            hw_dirty,
+            judges_new_mappings,
+            ..config
+        }));
+    });
+}
+
+/// A second thread of `p`, on `cpu`.
+fn thread<R: Send + 'static>(
+    p: &Process,
+    cpu: CpuId,
+    body: impl FnOnce(Process) -> R + Send + 'static,
+) -> Handle<R> {
+    let (world, mm) = (p.world.clone(), Arc::clone(&p.mm));
+    p.world.machine.spawn_on(cpu, move || {
+        let p = Process { world, mm, cpu, oracle: Default::default() };
+        p.check_tags(TagCheckMode::Sync);
+        body(p)
+    })
+}
+
+fn call(p: &Process, f: impl FnOnce(&Arc<Mm<SimMachine>>)) {
+    p.call(f);
+}
+
+fn one(page: Vpn) -> PageRange {
+    PageRange::of_len(page, 1)
+}
+
+#[test]
+fn two_first_touches_of_a_page_find_one_page() {
+    schedules(|world| {
+        let mut p = world.process(CPU0);
+        let page = p.map(1, TAGGED).start;
+        let at = page.base();
+        let other = thread(&p, CPU1, move |p| p.store(at.wrapping_add(8), 2).unwrap());
+        p.store(at, 1).unwrap();
+        other.join().unwrap();
+        assert_eq!((p.load(at), p.load(at.wrapping_add(8))), (Ok(1), Ok(2)));
+        world.audit();
+    });
+}
+
+#[test]
+fn both_sides_of_a_fork_store_at_once() {
+    schedules(|world| {
+        let mut p = world.process(CPU0);
+        let pages = p.map(2, TAGGED);
+        pages.pages().for_each(|page| p.retag(page, 0, 3));
+        let c = p.fork(CPU1);
+        let start = pages.start;
+        let child = world.machine.spawn_on(CPU1, move || {
+            let mut c = c;
+            c.check_tags(TagCheckMode::Sync);
+            c.write(start, 0, 10);
+            c.write(start.add(1), 1, 11);
+            c
+        });
+        p.check_tags(TagCheckMode::Sync);
+        p.write(start, 0, 20);
+        p.write(start.add(1), 1, 21);
+        let mut c = child.join().unwrap();
+        p.verify_all();
+        c.verify_all();
+        world.audit();
+        c.exit();
+        p.exit();
+        world.audit();
+    });
+}
+
+#[test]
+fn s004_r04_after_dontneed_returns_no_cpu_sees_the_old_page() {
+    schedules(|world| {
+        let mut p = world.process(CPU0);
+        let page = p.map(1, RW).start;
+        let at = page.base();
+        p.store(at, 1).unwrap();
+        // A thread with the translation in its TLB, and one that discards at the same time.
+        let reader = thread(&p, CPU1, move |p| {
+            p.load(at).unwrap();
+            p.call(|mm| mm.advise(one(page), Advice::DontNeed)).unwrap();
+            p.load(at)
+        });
+        let other = thread(&p, CPU2, move |p| {
+            p.call(|mm| mm.advise(one(page), Advice::DontNeed)).unwrap();
+            p.load(at)
+        });
+        call(&p, |mm| mm.advise(one(page), Advice::PageOut).unwrap());
+        assert_eq!(reader.join().unwrap(), Ok(0));
+        assert_eq!(other.join().unwrap(), Ok(0));
+        world.audit();
+        world.assert_no_stale(p.mm.id());
+    });
+}
+
+#[test]
+fn s004_r07_after_mprotect_returns_no_store_goes_through() {
+    schedules(|world| {
+        let mut p = world.process(CPU0);
+        let page = p.map(1, RW).start;
+        let at = page.base();
+        p.store(at, 0).unwrap();
+        let writer = thread(&p, CPU1, move |p| {
+            let mut last = 0;
+            for value in 1..40 {
+                match p.store(at, value) {
+                    Ok(()) => last = value,
+                    Err(why) => {
+                        assert_eq!(why, AccessError::Fault(FaultError::Denied));
+                        break;
+                    }
+                }
+            }
+            last
+        });
+        // Reclaim clears the entry in a batch of its own meanwhile.
+        let reclaim = thread(&p, CPU2, move |p| {
+            p.call(|mm| mm.advise(one(page), Advice::PageOut)).unwrap();
+        });
+        call(&p, |mm| mm.protect(one(page), Prot::READ, false).unwrap());
+        let seen = p.load(at).unwrap();
+        let last = writer.join().unwrap();
+        reclaim.join().unwrap();
+        assert!(last <= 39 && seen <= last, "{seen} was read, {last} was stored last");
+        assert_eq!(p.load(at), Ok(last), "nothing was stored after mprotect, or lost");
+        assert_eq!(seen, last, "every store that went through came before mprotect returned");
+        world.audit();
+    });
+}
+
+#[test]
+fn s000_r16_two_faults_on_one_cached_page_restore_its_tags_once() {
+    schedules(|world| {
+        let mut a = world.process(CPU0);
+        let page = a.map(1, TAGGED).start;
+        a.write(page, 0, 7);
+        a.retag(page, 0, 9);
+        a.advise(one(page), Advice::PageOut);
+        let b = a.fork(CPU1);
+        let at = with_tag(page.base(), 9);
+        let other = world.machine.spawn_on(CPU1, move || {
+            b.check_tags(TagCheckMode::Sync);
+            assert_eq!(b.load(at), Ok(7));
+            b
+        });
+        let same_mm = thread(&a, CPU2, move |p| assert_eq!(p.load(at), Ok(7)));
+        a.check_tags(TagCheckMode::Sync);
+        assert_eq!(a.load(at), Ok(7));
+        same_mm.join().unwrap();
+        let b = other.join().unwrap();
+        assert_eq!(world.count(MmEvent::MteTagsRestored), 1);
+        assert_eq!(world.count(MmEvent::PswpIn), 1);
+        world.audit();
+        a.exit();
+        b.exit();
+        world.audit();
+    });
+}
+
+#[test]
+fn stores_race_with_page_out_and_none_is_lost() {
+    schedules(|world| {
+        let mut p = world.process(CPU0);
+        let page = p.map(1, TAGGED).start;
+        let at = page.base();
+        p.store(at, 0).unwrap();
+        let reclaim = thread(&p, CPU1, move |p| {
+            (0..3).for_each(|_| p.call(|mm| mm.advise(one(page), Advice::PageOut)).unwrap());
+        });
+        for value in 1..8 {
+            p.store(at, value).unwrap();
+            assert_eq!(p.load(at), Ok(value));
+        }
+        p.store_tag(at, 4).unwrap();
+        reclaim.join().unwrap();
+        assert_eq!(p.load(with_tag(at, 4)), Ok(7));
+        assert_eq!(p.load_tag(at), Ok(4));
+        world.audit();
+    });
+}
+
+#[test]
+fn fork_races_with_page_out_and_stores_of_another_thread() {
+    schedules(|world| {
+        let mut p = world.process(CPU0);
+        let pages = p.map(3, RW);
+        pages.pages().for_each(|page| p.write(page, 0, 1));
+        let start = pages.start;
+        let reclaim = thread(&p, CPU1, move |p| {
+            p.call(|mm| mm.advise(pages, Advice::PageOut)).unwrap();
+        });
+        let writer = thread(&p, CPU2, move |p| {
+            (2..6).for_each(|value| p.store(start.base(), value).unwrap());
+        });
+        let c = p.fork(CPU0);
+        // What the child sees is what some moment of the fork saw, and it stays so.
+        let seen = c.load(start.base()).unwrap();
+        reclaim.join().unwrap();
+        writer.join().unwrap();
+        assert!((1..6).contains(&seen));
+        assert_eq!(c.load(start.base()), Ok(seen), "a store of the parent reached the child");
+        assert_eq!(p.load(start.base()), Ok(5));
+        assert_eq!(c.load(start.add(1).base()), Ok(1));
+        world.audit();
+        c.exit();
+        p.exit();
+        world.audit();
+    });
+}
+
+#[test]
+fn munmap_races_with_faults_and_page_out() {
+    schedules(|world| {
+        let before = world.footprint();
+        let mut p = world.process(CPU0);
+        let pages = p.map(4, TAGGED);
+        pages.pages().for_each(|page| p.store(page.base(), 1).unwrap());
+        let toucher = thread(&p, CPU1, move |p| {
+            for page in pages.pages() {
+                match p.store(page.base(), 2) {
+                    Ok(()) | Err(AccessError::Fault(FaultError::NotMapped)) => {}
+                    Err(why) => panic!("{why:?}"),
+                }
+            }
+        });
+        let reclaim = thread(&p, CPU2, move |p| {
+            let _ = p.call(|mm| mm.advise(pages, Advice::PageOut));
+        });
+        p.unmap(pages);
+        assert_eq!(
+            p.load(pages.start.base()),
+            Err(AccessError::Fault(FaultError::NotMapped)),
+            "gone when munmap returns"
+        );
+        toucher.join().unwrap();
+        reclaim.join().unwrap();
+        world.audit();
+        p.exit();
+        world.audit();
+        assert_eq!(world.footprint(), before);
+    });
+}
+
+#[test]
+fn mremap_races_with_page_out_and_nothing_is_lost() {
+    schedules(|world| {
+        let mut p = world.process(CPU0);
+        let pages = p.map(4, TAGGED);
+        for page in pages.pages() {
+            p.write(page, 0, page.get());
+            p.retag(page, 3, 5);
+        }
+        let reclaim = thread(&p, CPU1, move |p| {
+            let _ = p.call(|mm| mm.advise(pages, Advice::PageOut));
+        });
+        p.check_tags(TagCheckMode::Sync);
+        p.remap(pages, None);
+        reclaim.join().unwrap();
+        p.verify_all();
+        world.audit();
+    });
+}
+
+#[test]
+fn s002_r03_swapoff_races_with_faults_forks_and_exits() {
+    schedules(|world| {
+        let mut p = world.process(CPU0);
+        let pages = p.map(6, TAGGED);
+        for page in pages.pages() {
+            p.write(page, 0, page.get());
+            p.retag(page, 3, 5);
+        }
+        p.advise(pages, Advice::PageOut);
+        let c = p.fork(CPU1);
+        let exiting = p.fork(CPU2);
+        let faults = world.machine.spawn_on(CPU1, move || {
+            let mut c = c;
+            c.check_tags(TagCheckMode::Sync);
+            c.verify_all();
+            let grandchild = c.fork(CPU1);
+            grandchild.exit();
+            c
+        });
+        let exits = world.machine.spawn_on(CPU2, move || exiting.exit());
+        let system = Arc::clone(&world.system);
+        let swapoff = world.machine.spawn_on(CPU3, move || system.swap_off(SWAP, || false));
+        p.check_tags(TagCheckMode::Sync);
+        p.verify_all();
+        let mut c = faults.join().unwrap();
+        exits.join().unwrap();
+        assert_eq!(swapoff.join().unwrap(), Ok(()));
+        assert_eq!(world.system.swap_slots(), (0, 0));
+        assert_eq!(world.system.tag_bytes_stored(), 0);
+        p.verify_all();
+        c.verify_all();
+        world.audit();
+        c.exit();
+        p.exit();
+        world.audit();
+    });
+}
+
+#[test]
+fn truncation_races_with_faults_on_a_shared_object() {
+    schedules(|world| {
+        let object = world.on(CPU0, || Shmem::new(&world.system, 4 * 4096, None)).unwrap();
+        let mut p = world.process(CPU0);
+        let pages = p.map_object(&object, &Default::default(), RW);
+        pages.pages().for_each(|page| p.store(page.base(), 1).unwrap());
+        let toucher = thread(&p, CPU1, move |p| {
+            for page in pages.pages() {
+                match p.store(page.base(), 2) {
+                    Ok(()) | Err(AccessError::Fault(FaultError::NoContent)) => {}
+                    Err(why) => panic!("{why:?}"),
+                }
+            }
+        });
+        let reclaim = thread(&p, CPU2, move |p| {
+            let _ = p.call(|mm| mm.advise(pages, Advice::PageOut));
+        });
+        world.on(CPU0, || object.truncate(4096)).unwrap();
+        let gone = p.load(pages.start.add(1).base());
+        assert_eq!(gone, Err(AccessError::Fault(FaultError::NoContent)));
+        toucher.join().unwrap();
+        reclaim.join().unwrap();
+        assert!(matches!(p.load(pages.start.base()), Ok(1 | 2)), "the first page stays");
+        let views: Vec<_> = pages.pages().skip(1).map(|page| p.page_view(page)).collect();
+        assert_eq!(views, [PageView::None; 3]);
+        world.audit();
+        p.exit();
+        world.on(CPU0, || drop(object));
+        world.audit();
+    });
+}
+
+#[test]
+fn shared_pages_keep_every_writer_s_stores_through_swap() {
+    schedules(|world| {
+        let object = world.on(CPU0, || Shmem::new(&world.system, 2 * 4096, None)).unwrap();
+        let mut p = world.process(CPU0);
+        let pages = p.map_object(&object, &Default::default(), TAGGED);
+        let c = p.fork(CPU1);
+        let at = pages.start.base();
+        let other = world.machine.spawn_on(CPU1, move || {
+            (1..6).for_each(|value| c.store(at.wrapping_add(64), value).unwrap());
+            c
+        });
+        let reclaim = thread(&p, CPU2, move |p| {
+            for _ in 0..2 {
+                let _ = p.call(|mm| mm.advise(pages, Advice::PageOut));
+            }
+        });
+        (1..6).for_each(|value| p.store(at, value).unwrap());
+        let c = other.join().unwrap();
+        reclaim.join().unwrap();
+        assert_eq!((p.load(at), p.load(at.wrapping_add(64))), (Ok(5), Ok(5)));
+        assert_eq!(c.load(at), Ok(5));
+        world.audit();
+        c.exit();
+        p.exit();
+        world.on(CPU0, || drop(object));
+        world.audit();
+    });
+}

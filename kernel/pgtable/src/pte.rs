@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file gives meaning to the bits of a present entry.
+//!
+//! *Present* means: a frame is mapped here. It is *valid* (the walker uses it) unless the mapping
+//! permits no access at all.
+//!
+//! Dirty state follows the hardware's scheme whether or not the hardware has it (Arm ARM D8.5.3,
+//! and Linux arch/arm64/include/asm/pgtable.h, which chose the same): DBM says "may be written",
+//! AP\[2\] says "would fault", so
+//!
+//! | DBM | AP\[2\] | SW_DIRTY | state |
+//! |---|---|---|---|
+//! | 0 | 1 | 0 | read-only, clean |
+//! | 0 | 1 | 1 | read-only, written before it was write-protected |
+//! | 1 | 1 | 0 | writable, clean: a store sets AP\[2\] to 0, or faults so that software does |
+//! | 1 | 0 | - | writable, dirty |
+//!
+//! An entry is never put into a TLB while its access flag is clear (Arm ARM D8.5.2), but one whose
+//! flag was *cleared* may still be in one: aging a page invalidates nothing. So only an entry that
+//! is not valid is known to be in no TLB.
+
+use bitflags::bitflags;
+
+use base::{Pfn, PhysAddr};
+
+bitflags! {
+    /// What user code may do with a page.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct Prot: u8 {
+        /// Loads.
+        const READ = 1;
+        /// Stores.
+        const WRITE = 2;
+        /// Instruction fetches.
+        const EXEC = 4;
+    }
+}
+
+/// The memory type of a user page: an index into MAIR_EL1 as `arch` programs it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum MemType {
+    /// Normal, write-back cacheable. Accesses are tag-unchecked.
+    Normal = 0,
+    /// Normal-Tagged, write-back cacheable. Accesses are tag-checked.
+    Tagged = 1,
+}
+
+/// VMSAv8-64 descriptor bits, 4 KiB granule, stage 1 EL1&0 (Arm ARM D8.3.1.2, D8.3.2).
+mod bit {
+    pub const VALID: u64 = 1 << 0;
+    /// At level 3: a page. At levels 0 to 2: a table.
+    pub const PAGE_OR_TABLE: u64 = 1 << 1;
+    pub const ATTR_SHIFT: u32 = 2;
+    pub const ATTR_MASK: u64 = 0b111 << ATTR_SHIFT;
+    /// AP\[1\]: EL0 may access.
+    pub const USER: u64 = 1 << 6;
+    /// AP\[2\]: stores fault.
+    pub const READ_ONLY: u64 = 1 << 7;
+    pub const INNER_SHAREABLE: u64 = 0b11 << 8;
+    pub const ACCESSED: u64 = 1 << 10;
+    pub const NOT_GLOBAL: u64 = 1 << 11;
+    pub const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
+    /// Dirty-bit modifier: hardware may clear AP\[2\] instead of faulting.
+    pub const DBM: u64 = 1 << 51;
+    pub const CONTIGUOUS: u64 = 1 << 52;
+    pub const PRIVILEGED_NX: u64 = 1 << 53;
+    pub const USER_NX: u64 = 1 << 54;
+    // Bits 58:55 are ignored by hardware.
+    pub const SW_DIRTY: u64 = 1 << 55;
+    pub const SW_SPECIAL: u64 = 1 << 56;
+    /// In an entry that is not valid: it is present all the same (NOT_GLOBAL's place, as on Linux).
+    pub const PRESENT_INVALID: u64 = NOT_GLOBAL;
+}
+
+pub(crate) use bit::PRESENT_INVALID;
+
+/// A present last-level entry of a user mapping.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Pte(u64);
+
+impl Pte {
+    /// Builds a clean, young entry that maps `pfn`. `WRITE` makes it writable at once.
+    pub fn new(pfn: Pfn, prot: Prot, mem: MemType) -> Self {
+        let base = Pte(pfn.base().get()
+            | (mem as u64) << bit::ATTR_SHIFT
+            | bit::INNER_SHAREABLE
+            | bit::PAGE_OR_TABLE
+            | bit::READ_ONLY
+            | bit::ACCESSED
+            | bit::PRIVILEGED_NX);
+        base.with_prot(prot)
+    }
+
+    /// Wraps the raw bits of an entry that is known to be present.
+    pub const fn from_raw(raw: u64) -> Self {
+        Self(raw)
+    }
+
+    /// Returns the raw bits.
+    pub const fn raw(self) -> u64 {
+        self.0
+    }
+
+    /// Tells whether raw bits are those of a present entry.
+    pub const fn is_present(raw: u64) -> bool {
+        raw & bit::VALID != 0 || raw & bit::PRESENT_INVALID != 0
+    }
+
+    /// Tells whether the hardware walker uses the entry.
+    pub const fn is_valid(self) -> bool {
+        self.0 & bit::VALID != 0
+    }
+
+    /// Returns the frame that the entry maps.
+    pub const fn pfn(self) -> Pfn {
+        PhysAddr::new(self.0 & bit::ADDRESS).pfn()
+    }
+
+    /// Returns the memory type.
+    pub const fn mem_type(self) -> MemType {
+        match (self.0 & bit::ATTR_MASK) >> bit::ATTR_SHIFT {
+            1 => MemType::Tagged,
+            _ => MemType::Normal,
+        }
+    }
+
+    /// Returns the entry with another memory type.
+    #[must_use]
+    pub const fn with_mem_type(self, mem: MemType) -> Self {
+        Self(self.0 & !bit::ATTR_MASK | (mem as u64) << bit::ATTR_SHIFT)
+    }
+
+    /// Tells whether user code may write (maybe after a fault that marks the page dirty).
+    pub const fn is_writable(self) -> bool {
+        self.0 & bit::DBM != 0
+    }
+
+    /// Tells whether user code may fetch instructions.
+    pub const fn is_executable(self) -> bool {
+        self.is_valid() && self.0 & bit::USER_NX == 0
+    }
+
+    /// Tells whether the page was accessed since [`Pte::old`].
+    pub const fn is_young(self) -> bool {
+        self.0 & bit::ACCESSED != 0
+    }
+
+    /// Tells whether the page was written since [`Pte::clean`].
+    pub const fn is_dirty(self) -> bool {
+        self.0 & bit::SW_DIRTY != 0 || self.is_hardware_dirty()
+    }
+
+    /// Tells whether the entry maps a frame that no folio owns: the zero page.
+    pub const fn is_special(self) -> bool {
+        self.0 & bit::SW_SPECIAL != 0
+    }
+
+    /// Returns the entry marked as mapping a frame that no folio owns.
+    #[must_use]
+    pub const fn special(self) -> Self {
+        Self(self.0 | bit::SW_SPECIAL)
+    }
+
+    /// Returns the entry with the access flag set.
+    #[must_use]
+    pub const fn young(self) -> Self {
+        Self(self.0 | bit::ACCESSED)
+    }
+
+    /// Returns the entry with the access flag clear.
+    #[must_use]
+    pub const fn old(self) -> Self {
+        Self(self.0 & !bit::ACCESSED)
+    }
+
+    /// Returns the entry marked dirty; a writable one no longer faults on stores.
+    #[must_use]
+    pub const fn dirty(self) -> Self {
+        if self.is_writable() {
+            Self(self.0 & !bit::READ_ONLY | bit::SW_DIRTY)
+        } else {
+            Self(self.0 | bit::SW_DIRTY)
+        }
+    }
+
+    /// Returns the entry marked clean; the next store to a writable one marks it dirty again.
+    #[must_use]
+    pub const fn clean(self) -> Self {
+        Self(self.0 & !bit::SW_DIRTY | bit::READ_ONLY)
+    }
+
+    /// Returns the entry as writable, its dirty state kept.
+    #[must_use]
+    pub const fn writable(self) -> Self {
+        let raw = self.0 | bit::DBM;
+        if self.0 & bit::SW_DIRTY != 0 { Self(raw & !bit::READ_ONLY) } else { Self(raw) }
+    }
+
+    /// Returns the entry as read-only, its dirty state kept: hardware's goes to the software bit.
+    #[must_use]
+    pub const fn write_protected(self) -> Self {
+        let dirty = if self.is_hardware_dirty() { bit::SW_DIRTY } else { 0 };
+        Self((self.0 | bit::READ_ONLY | dirty) & !bit::DBM)
+    }
+
+    /// Returns the entry with the permissions of `prot`; access and dirty state are kept.
+    ///
+    /// EL0 always may read what it may write or execute: the architecture has no other encoding
+    /// that Granule uses.
+    #[must_use]
+    pub fn with_prot(self, prot: Prot) -> Self {
+        let mut pte = self.write_protected();
+        if prot.is_empty() {
+            pte.0 &= !(bit::VALID | bit::USER);
+            pte.0 |= bit::PRESENT_INVALID | bit::USER_NX;
+            return pte;
+        }
+        pte.0 |= bit::VALID | bit::USER | bit::NOT_GLOBAL;
+        if prot.contains(Prot::EXEC) {
+            pte.0 &= !bit::USER_NX;
+        } else {
+            pte.0 |= bit::USER_NX;
+        }
+        if prot.contains(Prot::WRITE) { pte.writable() } else { pte }
+    }
+
+    /// Tells whether the entry is one of a run of 16 that a TLB may cache as one.
+    pub const fn is_contiguous(self) -> bool {
+        self.0 & bit::CONTIGUOUS != 0
+    }
+
+    /// Tells whether an access by user code goes through this entry without a fault, on a machine
+    /// whose hardware sets the access flag (`af`) and dirty state (`dbm`) or does not.
+    pub const fn permits(self, write: bool, execute: bool, af: bool, dbm: bool) -> bool {
+        let young = af || self.is_young();
+        let read_ok = self.is_valid() && young;
+        let write_ok = self.0 & bit::READ_ONLY == 0 || dbm && self.is_writable();
+        read_ok && (!write || write_ok) && (!execute || self.is_executable())
+    }
+
+    const fn is_hardware_dirty(self) -> bool {
+        self.0 & (bit::DBM | bit::READ_ONLY) == bit::DBM
+    }
+}
+
+impl core::fmt::Debug for Pte {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let flag = |on, text| if on { text } else { "-" };
+        write!(
+            f,
+            "Pte({:?} {}{}{}{}{}{})",
+            self.pfn(),
+            flag(self.is_valid(), "v"),
+            flag(self.is_writable(), "w"),
+            flag(self.is_executable(), "x"),
+            flag(self.is_young(), "a"),
+            flag(self.is_dirty(), "d"),
+            flag(self.mem_type() == MemType::Tagged, "t"),
+        )
+    }
+}
+
+/// An entry of level 0 to 2 that points to a table of the next level.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct TablePte(u64);
+
+impl TablePte {
+    /// Builds the entry that points to `table`.
+    pub const fn new(table: Pfn) -> Self {
+        Self(table.base().get() | bit::VALID | bit::PAGE_OR_TABLE)
+    }
+
+    /// Reads raw bits of an entry of level 0 to 2; `None` when it points to no table.
+    pub const fn decode(raw: u64) -> Option<Self> {
+        const TABLE: u64 = bit::VALID | bit::PAGE_OR_TABLE;
+        if raw & TABLE == TABLE { Some(Self(raw)) } else { None }
+    }
+
+    /// Returns the raw bits.
+    pub const fn raw(self) -> u64 {
+        self.0
+    }
+
+    /// Returns the frame of the table.
+    pub const fn table(self) -> Pfn {
+        PhysAddr::new(self.0 & bit::ADDRESS).pfn()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file tests the transitions of a present entry.
+
+use super::*;
+
+const PFN: Pfn = Pfn::new(0x40123);
+
+fn rw() -> Pte {
+    Pte::new(PFN, Prot::READ | Prot::WRITE, MemType::Normal)
+}
+
+#[test]
+fn new_entry_is_clean_young_and_keeps_its_frame() {
+    let pte = rw();
+    assert_eq!(pte.pfn(), PFN);
+    assert!(pte.is_valid() && pte.is_young() && pte.is_writable() && !pte.is_dirty());
+    assert!(!pte.is_executable());
+    assert_eq!(pte.mem_type(), MemType::Normal);
+    // nG, AF, ISH, AP[2:1]=11, page, valid; PXN, UXN, DBM (Arm ARM D8.3.1.2).
+    assert_eq!(pte.raw(), 0x0068_0000_4012_3fc3);
+}
+
+#[test]
+fn write_protect_moves_hardware_dirty_to_software() {
+    // Hardware clears AP[2] of a writable clean entry when it is stored to.
+    let stored = Pte::from_raw(rw().raw() & !(1 << 7));
+    assert!(stored.is_dirty());
+    let protected = stored.write_protected();
+    assert!(protected.is_dirty() && !protected.is_writable());
+    assert!(!protected.permits(true, false, true, true));
+    assert!(protected.writable().is_dirty(), "dirty survives the round trip");
+}
+
+#[test]
+fn clean_makes_the_next_store_visible_again() {
+    let clean = rw().dirty().clean();
+    assert!(!clean.is_dirty() && clean.is_writable());
+    assert!(clean.permits(true, false, true, true), "hardware marks it");
+    assert!(!clean.permits(true, false, true, false), "software must mark it");
+}
+
+#[test]
+fn no_permission_keeps_the_page_present_but_invalid() {
+    let none = rw().dirty().with_prot(Prot::empty());
+    assert!(Pte::is_present(none.raw()) && !none.is_valid());
+    assert!(none.is_dirty(), "dirty state survives PROT_NONE");
+    assert_eq!(none.pfn(), PFN);
+    let back = none.with_prot(Prot::READ | Prot::WRITE);
+    assert_eq!(back, rw().dirty());
+}
+
+#[test]
+fn tagged_type_is_attribute_index_one() {
+    let pte = rw().with_mem_type(MemType::Tagged);
+    assert_eq!((pte.raw() >> 2) & 7, 1);
+    assert_eq!(pte.with_mem_type(MemType::Normal), rw());
+}
+
+#[test]
+fn table_entry_round_trips() {
+    let raw = TablePte::new(PFN).raw();
+    assert_eq!(raw & 0xfff, 0b11);
+    assert_eq!(TablePte::decode(raw).unwrap().table(), PFN);
+    assert!(TablePte::decode(raw & !2).is_none(), "a block is not a table");
+    assert!(TablePte::decode(0).is_none());
+}
