@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file maps all RAM at a constant offset, and decides who may reach a frame through it.
+//!
+//! RAM is owned in blocks of 2 MiB: by the kernel (image, heap, initial files), where Rust objects
+//! live, or by the memory manager, where none do. The safe ports of `hal` take any frame number;
+//! what makes them sound is [`LinearMap::frame`], which hands out a [`Frame`] only inside a block
+//! that the memory manager owns: one load and one comparison an access.
+
+#![expect(unsafe_code, reason = "turns frame numbers into pointers")]
+
+extern crate alloc;
+
+use alloc::boxed::Box;
+use core::marker::PhantomData;
+use core::ops::Range;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use base::{Order, PAGE_SIZE, Pfn, PhysAddr};
+use hal::PteSlot;
+
+use crate::descriptor::{MemoryType, Protection};
+use crate::image;
+use crate::kernel_map::{self, MapError, Mapping};
+use crate::layout::{BLOCK_SIZE, LINEAR_BASE, PHYS_BITS};
+
+/// Returns the linear-map address of a physical address.
+pub(crate) const fn virt_of(phys: PhysAddr) -> usize {
+    LINEAR_BASE + phys.get() as usize
+}
+
+/// Returns where a range of RAM is in the linear map.
+pub fn virt_range(ram: &Range<PhysAddr>) -> Range<usize> {
+    virt_of(ram.start)..virt_of(ram.end)
+}
+
+/// Returns the physical address of a linear-map address, where the heap is.
+///
+/// # Panics
+///
+/// When `va` is not in the linear map.
+pub fn phys_of(va: usize) -> PhysAddr {
+    let offset = va.wrapping_sub(LINEAR_BASE);
+    assert!(offset < 1 << PHYS_BITS, "not a linear-map address: {va:#x}");
+    PhysAddr::new(offset as u64)
+}
+
+/// Maps a range of RAM: writable, with tags on a machine that has them; but code and constants of
+/// the image read-only, because their alias must not be writable either.
+///
+/// # Errors
+///
+/// [`MapError`].
+pub fn map_ram(ram: Range<PhysAddr>) -> Result<(), MapError> {
+    let constant = image::phys_read_only();
+    let image = image::phys_range();
+    let pieces = [
+        (ram.start..image.start, Protection::ReadWrite, MemoryType::NormalTagged),
+        (constant.clone(), Protection::Read, MemoryType::Normal),
+        (constant.end..image.end, Protection::ReadWrite, MemoryType::Normal),
+        (image.end..ram.end, Protection::ReadWrite, MemoryType::NormalTagged),
+    ];
+    for (piece, protection, memory_type) in pieces {
+        let start = piece.start.max(ram.start);
+        let end = piece.end.min(ram.end);
+        if start < end {
+            kernel_map::map(&Mapping {
+                at: virt_of(start),
+                to: start,
+                len_bytes: (end.get() - start.get()) as usize,
+                protection,
+                memory_type,
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Who may touch the frames of a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Owner {
+    /// The kernel: image, heap, initial files. Rust objects live there. Also what is no RAM.
+    Kernel = 0,
+    /// The memory manager. No Rust object lives there.
+    MemoryManager = 1,
+}
+
+/// The owners of all RAM.
+pub struct LinearMap {
+    first_block: u32,
+    owners: Box<[AtomicU8]>,
+}
+
+/// A frame of the memory manager, checked. It is 4 KiB of mapped RAM that holds no Rust object, so
+/// any byte may be stored there at any time, also by user programs and devices.
+#[derive(Clone, Copy)]
+pub struct Frame<'a> {
+    at: NonNull<u8>,
+    map: PhantomData<&'a LinearMap>,
+}
+
+impl Frame<'_> {
+    /// Returns the address of the first byte.
+    pub(crate) const fn as_ptr(self) -> *mut u8 {
+        self.at.as_ptr()
+    }
+}
+
+const fn block_of(pfn: Pfn) -> u32 {
+    pfn.get() >> Order::BLOCK.get()
+}
+
+impl LinearMap {
+    /// Builds the owner table for RAM up to `end`, with the blocks of `managed` (2 MiB aligned) for
+    /// the memory manager and all others for the kernel. The ranges are ascending and mapped.
+    pub fn new(ram: Range<PhysAddr>, managed: &[Range<Pfn>]) -> Self {
+        let first_block = block_of(ram.start.pfn());
+        let nr_blocks = (ram.end.get().div_ceil(BLOCK_SIZE as u64) as u32) - first_block;
+        let owner_of = |block: u32| {
+            let first = Pfn::new(block << Order::BLOCK.get());
+            match managed.iter().any(|range| range.contains(&first)) {
+                true => Owner::MemoryManager,
+                false => Owner::Kernel,
+            }
+        };
+        let owners = (0..nr_blocks)
+            .map(|index| AtomicU8::new(owner_of(first_block + index) as u8))
+            .collect();
+        Self { first_block, owners }
+    }
+
+    fn owner(&self, pfn: Pfn) -> Option<&AtomicU8> {
+        self.owners.get(block_of(pfn).wrapping_sub(self.first_block) as usize)
+    }
+
+    /// Returns a frame of the memory manager.
+    ///
+    /// # Panics
+    ///
+    /// When the memory manager does not own it.
+    #[inline(always)]
+    pub fn frame(&self, pfn: Pfn) -> Frame<'_> {
+        match self.owner(pfn) {
+            Some(owner) if owner.load(Ordering::Relaxed) == Owner::MemoryManager as u8 => {}
+            _ => not_managed(pfn),
+        }
+        let at = core::ptr::with_exposed_provenance_mut(virt_of(pfn.base()));
+        // SAFETY: linear-map addresses are not 0.
+        Frame { at: unsafe { NonNull::new_unchecked(at) }, map: PhantomData }
+    }
+
+    /// Returns an entry of a table page.
+    ///
+    /// # Panics
+    ///
+    /// When the memory manager does not own the page, or the index is not below 512.
+    #[inline(always)]
+    pub fn entry(&self, slot: PteSlot) -> &AtomicU64 {
+        self.word(slot.table, slot.index.into())
+    }
+
+    /// Returns a 64-bit word of a frame.
+    ///
+    /// # Panics
+    ///
+    /// When the memory manager does not own the frame, or the index is not below 512.
+    #[inline(always)]
+    pub fn word(&self, pfn: Pfn, index: usize) -> &AtomicU64 {
+        assert!(index < PAGE_SIZE / 8, "word {index} of a frame");
+        let words = self.frame(pfn).as_ptr().cast::<AtomicU64>();
+        // SAFETY: the index is below 512, so the word is inside the frame's 4096 bytes.
+        let word = unsafe { words.add(index) };
+        // SAFETY: a `Frame` is mapped RAM without Rust objects, and the word is 8-byte aligned. An
+        // atomic may be shared with a hardware walker and with every other access made to the
+        // frame, which are atomics or assembly.
+        unsafe { &*word }
+    }
+
+    /// Returns the frame and offset of a run of bytes that stays within one frame.
+    ///
+    /// # Panics
+    ///
+    /// When it does not, or the memory manager does not own the frame.
+    #[inline(always)]
+    pub(crate) fn bytes(&self, at: PhysAddr, len_bytes: usize) -> *mut u8 {
+        let offset = at.page_offset();
+        assert!(len_bytes <= PAGE_SIZE - offset, "{len_bytes} bytes from {at:?} leave the frame");
+        self.frame(at.pfn()).as_ptr().wrapping_add(offset)
+    }
+
+    /// Makes the kernel the owner of the 2 MiB from `first` and returns their address.
+    ///
+    /// Rust objects may live there afterwards. That no other thread is still inside an access to
+    /// one of these frames is the memory manager's promise: the only one that the type does not
+    /// check.
+    ///
+    /// # Panics
+    ///
+    /// When `first` is not the first frame of a block that the memory manager owns.
+    pub fn take_block(&self, first: Pfn) -> NonNull<u8> {
+        assert!(first.get() & (Order::BLOCK.nr_pages() - 1) == 0, "{first:?} is not a block");
+        let frame = self.frame(first);
+        let owner = self.owner(first).expect("frame() found it");
+        let taken = owner.swap(Owner::Kernel as u8, Ordering::AcqRel);
+        assert!(taken == Owner::MemoryManager as u8, "{first:?} adopted twice");
+        frame.at
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn not_managed(pfn: Pfn) -> ! {
+    panic!("{pfn:?} is not a frame of the memory manager");
+}

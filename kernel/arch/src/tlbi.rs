@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file invalidates TLB entries (Arm ARM D8.17) and switches address spaces.
+//!
+//! The order of an invalidation, and what each step guarantees to whom, is told in `hal::tlb`.
+
+#![expect(unsafe_code, reason = "TLBI, and the user table base")]
+
+use aarch64_cpu::asm::barrier;
+use base::PageRange;
+use hal::tlb::TlbiCount;
+use hal::{Asid, Invalidate, Reach};
+
+use crate::image;
+use crate::linear_map::Frame;
+use crate::sysreg;
+use crate::tlbi_range::{self, Piece};
+
+/// Without range instructions, a range longer than this is invalidated by its ASID. Linux draws
+/// the same line (arch/arm64/include/asm/tlbflush.h, MAX_DVM_OPS): one table's worth of pages.
+const MAX_SINGLE_PAGES: u64 = 512;
+
+/// Emits one TLBI with a register operand.
+macro_rules! tlbi {
+    ($operation:literal, $operand:expr) => {
+        // SAFETY: forgetting translations changes none: the tables say the same as before.
+        unsafe {
+            core::arch::asm!(
+                ".arch_extension tlb-rmi",
+                concat!("tlbi ", $operation, ", {}"),
+                in(reg) $operand,
+                // Not `nomem`: entry stores before it stay before it.
+                options(nostack, preserves_flags)
+            )
+        }
+    };
+}
+
+/// Makes all earlier entry stores of this CPU visible to the walkers of all CPUs, and to the
+/// accesses of this one that follow (Arm ARM D8.2.5).
+#[inline(always)]
+pub fn publish() {
+    barrier::dsb(barrier::ISHST);
+    barrier::isb(barrier::SY);
+}
+
+/// Orders all earlier entry stores of this CPU before the invalidations that follow: the walkers of
+/// all CPUs in reach see them, so that none of them refills an entry from the old store.
+#[inline(always)]
+pub fn before() {
+    barrier::dsb(barrier::ISHST);
+}
+
+/// Waits until every invalidation of this CPU is complete on all CPUs in reach, and until the
+/// accesses that other CPUs made through a forgotten translation are visible.
+///
+/// No ISB: user code is entered through an exception return, and a user copy's accesses come after
+/// the DSB in program order.
+#[inline(always)]
+pub fn complete(reach: Reach) {
+    match reach {
+        Reach::Broadcast => barrier::dsb(barrier::ISH),
+        Reach::Local => barrier::dsb(barrier::NSH),
+    }
+}
+
+/// Starts one invalidation of user translations and returns what instructions it took.
+/// `has_ranges`: the CPU has FEAT_TLBIRANGE.
+pub fn invalidate(what: Invalidate, reach: Reach, has_ranges: bool) -> TlbiCount {
+    match what {
+        Invalidate::Leaves { asid, pages } => {
+            invalidate_pages(asid, pages, reach, has_ranges, |piece| match (piece, reach) {
+                (Piece::Page(_), Reach::Broadcast) => tlbi!("vale1is", piece.operand(asid)),
+                (Piece::Page(_), Reach::Local) => tlbi!("vale1", piece.operand(asid)),
+                (Piece::Run { .. }, Reach::Broadcast) => tlbi!("rvale1is", piece.operand(asid)),
+                (Piece::Run { .. }, Reach::Local) => tlbi!("rvale1", piece.operand(asid)),
+            })
+        }
+        Invalidate::Walks { asid, pages } => {
+            invalidate_pages(asid, pages, reach, has_ranges, |piece| match (piece, reach) {
+                (Piece::Page(_), Reach::Broadcast) => tlbi!("vae1is", piece.operand(asid)),
+                (Piece::Page(_), Reach::Local) => tlbi!("vae1", piece.operand(asid)),
+                (Piece::Run { .. }, Reach::Broadcast) => tlbi!("rvae1is", piece.operand(asid)),
+                (Piece::Run { .. }, Reach::Local) => tlbi!("rvae1", piece.operand(asid)),
+            })
+        }
+        Invalidate::Asid(asid) => invalidate_asid(asid, reach),
+    }
+}
+
+/// Cuts a range into pieces, as the CPU's instructions allow, and starts each one.
+fn invalidate_pages(
+    asid: Asid,
+    pages: PageRange,
+    reach: Reach,
+    has_ranges: bool,
+    start: impl Fn(Piece),
+) -> TlbiCount {
+    let mut count = TlbiCount::default();
+    if has_ranges {
+        for piece in tlbi_range::pieces(pages) {
+            start(piece);
+            match piece {
+                Piece::Page(_) => count.pages += 1,
+                Piece::Run { .. } => count.ranges += 1,
+            }
+        }
+        return count;
+    }
+    if pages.nr_pages() > MAX_SINGLE_PAGES {
+        return invalidate_asid(asid, reach);
+    }
+    for page in pages.pages() {
+        start(Piece::Page(page));
+        count.pages += 1;
+    }
+    count
+}
+
+fn invalidate_asid(asid: Asid, reach: Reach) -> TlbiCount {
+    let operand = u64::from(asid.0) << 48;
+    match reach {
+        Reach::Broadcast => tlbi!("aside1is", operand),
+        Reach::Local => tlbi!("aside1", operand),
+    }
+    TlbiCount { asids: 1, ..TlbiCount::default() }
+}
+
+/// Makes this CPU forget all translations of EL1 and EL0, and waits for it.
+pub fn local_all() {
+    // SAFETY: forgetting translations changes none.
+    unsafe { core::arch::asm!("tlbi vmalle1", options(nostack, preserves_flags)) };
+    barrier::dsb(barrier::NSH);
+    barrier::isb(barrier::SY);
+}
+
+/// Makes this CPU translate user addresses with the table in `root`.
+pub fn activate(root: Frame<'_>, asid: Asid) {
+    set_user_table(crate::linear_map::phys_of(root.as_ptr().addr()).get(), asid);
+}
+
+/// Makes this CPU translate no user address: the user half is an empty table, under ASID 0, which
+/// no address space has.
+pub fn deactivate() {
+    set_user_table(image::phys(image::empty_user_table()).get(), Asid(0));
+}
+
+/// Writes table and ASID in one store, so that no walk can pair the new with the old.
+fn set_user_table(table: u64, asid: Asid) {
+    let value = table | u64::from(asid.0) << 48;
+    // A rewrite of the same value changes nothing; under QEMU it still costs a look at the TLB.
+    if sysreg::ttbr0_el1() != value {
+        // SAFETY: changes translations of the user half only, through which no Rust object is
+        // reached.
+        unsafe { sysreg::set_ttbr0_el1(value) };
+        // User copies of this CPU from here on use the new table.
+        barrier::isb(barrier::SY);
+    }
+}

@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file binds the ports of `hal` to the machine: the one place where `arch`, `drivers` and the
+//! layers above them meet.
+//!
+//! Each method is one call. What it calls says why it is right.
+
+#![expect(unsafe_code, reason = "gives an adopted block to the heap")]
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::ops::Range;
+use core::sync::atomic::Ordering;
+
+use arch::context::{self, Context};
+use arch::entropy::Entropy;
+use arch::features::{CpuFeatures, IdRegs};
+use arch::linear_map::LinearMap;
+use arch::timer::{self, Ticks};
+use arch::{cache, cpu, fp, mte, page, sysreg, tlbi, user_copy, user_run};
+use base::percpu::CpuId;
+use base::{Pfn, PhysAddr, VirtAddr, sync};
+use drivers::gicv3::{self, Gicv3};
+use hal::thread::OutOfKernelMemory;
+use hal::tlb::TlbiCount;
+use hal::{
+    Asid, BlockDevs, BlockOp, Clock, Cpus, Devices, DiskId, FpState, Interrupt, Invalidate,
+    IoError, IoTicket, PageTags, PhysMem, PowerAction, PteMem, PteSlot, Reach, RunUser, Segment,
+    TagControl, TagMem, Threads, Tlb, Trap, UserFault, UserMem, UserRegs, Wait, WaitChannel,
+};
+
+use crate::{console, heap, panic, power, smp};
+
+/// The machine this kernel runs on.
+pub struct Granule {
+    /// What the kernel uses of its CPUs.
+    pub features: CpuFeatures,
+    /// AT_HWCAP and AT_HWCAP2.
+    pub hwcaps: (u64, u64),
+    /// All RAM, and who owns it.
+    pub linear_map: LinearMap,
+    /// What the memory manager got at boot.
+    pub managed: Vec<Range<Pfn>>,
+    /// How many CPUs there are.
+    pub nr_cpus: usize,
+    /// The counter.
+    pub ticks: Ticks,
+    /// Random bytes.
+    pub entropy: Entropy,
+    /// The interrupt controller.
+    pub gic: Gicv3,
+    /// Interrupt numbers.
+    pub interrupts: Interrupts,
+    /// Nanoseconds from the Unix epoch to the counter's zero.
+    pub epoch_offset_ns: u64,
+}
+
+/// Numbers of the interrupts that the kernel waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Interrupts {
+    /// The virtual timer's, private to each CPU.
+    pub timer: u32,
+    /// The console's.
+    pub console: Option<u32>,
+}
+
+impl Granule {
+    /// Brings the running CPU to its running state, interrupts included.
+    ///
+    /// # Panics
+    ///
+    /// When the CPU lacks a feature that the boot CPU has, or the interrupt controller has no
+    /// redistributor for it.
+    pub fn init_cpu(&self) {
+        let own = CpuFeatures::decode(&IdRegs::read());
+        assert!(own.common(&self.features) == self.features, "the CPUs of this machine differ");
+        cpu::init(&self.features);
+        timer::init_cpu();
+        self.gic
+            .init_cpu(cpu::affinity(), self.interrupts.timer)
+            .unwrap_or_else(|error| panic!("GICv3: {error:?}"));
+    }
+
+    /// Waits for interrupts and takes them: what a CPU does that has nothing to do.
+    pub fn idle(&self) {
+        self.wait_for_interrupt();
+        while self.take_interrupt().is_some() {}
+    }
+}
+
+impl Cpus for Granule {
+    fn cpu(&self) -> CpuId {
+        cpu::current()
+    }
+
+    fn nr_cpus(&self) -> usize {
+        self.nr_cpus
+    }
+}
+
+impl Clock for Granule {
+    fn now_ns(&self) -> u64 {
+        self.ticks.now_ns()
+    }
+}
+
+impl PhysMem for Granule {
+    fn managed_frames(&self) -> Vec<Range<Pfn>> {
+        self.managed.clone()
+    }
+
+    fn adopt_block(&self, first: Pfn) -> bool {
+        let block = self.linear_map.take_block(first);
+        // SAFETY: `take_block` made the kernel the owner: no port reaches the block any more.
+        unsafe { heap::add_block(block) };
+        true
+    }
+
+    fn kernel_heap_room(&self) -> usize {
+        heap::free_bytes()
+    }
+
+    fn zero_frame(&self, pfn: Pfn) {
+        page::zero(self.linear_map.frame(pfn));
+    }
+
+    fn copy_frame(&self, dst: Pfn, src: Pfn) {
+        page::copy(self.linear_map.frame(dst), self.linear_map.frame(src));
+    }
+
+    fn is_zero_frame(&self, pfn: Pfn) -> bool {
+        page::is_zero(self.linear_map.frame(pfn))
+    }
+
+    fn read_bytes(&self, from: PhysAddr, buf: &mut [u8]) {
+        page::read_bytes(&self.linear_map, from, buf);
+    }
+
+    fn write_bytes(&self, to: PhysAddr, buf: &[u8]) {
+        page::write_bytes(&self.linear_map, to, buf);
+    }
+
+    fn load_word(&self, pfn: Pfn, index: usize) -> u64 {
+        self.linear_map.word(pfn, index).load(Ordering::Relaxed)
+    }
+
+    fn store_word(&self, pfn: Pfn, index: usize, value: u64) {
+        self.linear_map.word(pfn, index).store(value, Ordering::Relaxed);
+    }
+
+    fn sync_instructions(&self, pfn: Pfn) {
+        cache::sync_instructions(self.linear_map.frame(pfn));
+    }
+}
+
+impl TagMem for Granule {
+    fn has_tags(&self) -> bool {
+        self.features.has_tags()
+    }
+
+    fn zero_tags(&self, pfn: Pfn) {
+        mte::zero_tags(self.linear_map.frame(pfn));
+    }
+
+    fn zero_frame_and_tags(&self, pfn: Pfn) {
+        mte::zero_frame_and_tags(self.linear_map.frame(pfn));
+    }
+
+    fn read_tags(&self, pfn: Pfn) -> PageTags {
+        mte::read_tags(self.linear_map.frame(pfn))
+    }
+
+    fn write_tags(&self, pfn: Pfn, tags: &PageTags) {
+        mte::write_tags(self.linear_map.frame(pfn), tags);
+    }
+}
+
+impl PteMem for Granule {
+    fn load(&self, slot: PteSlot) -> u64 {
+        self.linear_map.entry(slot).load(Ordering::Acquire)
+    }
+
+    fn store(&self, slot: PteSlot, value: u64) {
+        self.linear_map.entry(slot).store(value, Ordering::Release);
+    }
+
+    fn exchange(&self, slot: PteSlot, value: u64) -> u64 {
+        self.linear_map.entry(slot).swap(value, Ordering::AcqRel)
+    }
+
+    fn compare_exchange(&self, slot: PteSlot, current: u64, new: u64) -> Result<(), u64> {
+        let entry = self.linear_map.entry(slot);
+        entry.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire).map(|_| ())
+    }
+
+    fn publish(&self) {
+        tlbi::publish();
+    }
+}
+
+impl Tlb for Granule {
+    fn before(&self) {
+        tlbi::before();
+    }
+
+    fn invalidate(&self, what: Invalidate, reach: Reach) -> TlbiCount {
+        tlbi::invalidate(what, reach, self.features.tlbi_range)
+    }
+
+    fn complete(&self, reach: Reach) {
+        tlbi::complete(reach);
+    }
+
+    fn activate(&self, root: Pfn, asid: Asid) {
+        tlbi::activate(self.linear_map.frame(root), asid);
+    }
+
+    fn deactivate(&self) {
+        tlbi::deactivate();
+    }
+
+    fn sets_access_flag(&self) -> bool {
+        self.features.hw_access_flag
+    }
+
+    fn sets_dirty(&self) -> bool {
+        self.features.hw_dirty
+    }
+}
+
+/// No disks yet.
+impl BlockDevs for Granule {
+    fn nr_disks(&self) -> usize {
+        0
+    }
+
+    fn nr_sectors(&self, _: DiskId) -> u64 {
+        0
+    }
+
+    fn submit(&self, _: DiskId, _: BlockOp, _: u64, _: &[Segment]) -> Result<IoTicket, IoError> {
+        Err(IoError::OutOfRange)
+    }
+
+    fn wait(&self, ticket: IoTicket) -> Result<(), IoError> {
+        panic!("no request {} was started: there are no disks", ticket.raw());
+    }
+}
+
+/// Without a scheduler: the caller is the only thread of its CPU, so it waits in place. WFE ends at
+/// the latest with the timer's event stream, so no wake-up has to be sent.
+impl Wait for Granule {
+    fn sleep_until(&self, _: WaitChannel, ready: &mut dyn FnMut() -> bool) {
+        base::lock_level::assert_may_sleep();
+        while !ready() {
+            while self.take_interrupt().is_some() {}
+            sync::relax();
+        }
+    }
+
+    fn wake_all(&self, _: WaitChannel) {
+        sync::notify();
+    }
+
+    fn cond_resched(&self) {
+        while self.take_interrupt().is_some() {}
+    }
+}
+
+impl RunUser for Granule {
+    fn run_user(&self, regs: &mut UserRegs) -> Trap {
+        user_run::run_user(regs)
+    }
+
+    fn load_fp(&self, fp: &FpState) {
+        fp::load(fp);
+    }
+
+    fn save_fp(&self, fp: &mut FpState) {
+        fp::save(fp);
+    }
+
+    fn load_tls(&self, tls: u64) {
+        user_run::load_tls(tls);
+    }
+
+    fn save_tls(&self) -> u64 {
+        user_run::save_tls()
+    }
+
+    fn load_tag_control(&self, control: TagControl) {
+        if self.features.has_tags() {
+            user_run::load_tag_control(control);
+        }
+    }
+
+    fn take_async_tag_fault(&self) -> bool {
+        self.features.has_tags() && user_run::take_async_tag_fault()
+    }
+
+    fn hwcaps(&self) -> (u64, u64) {
+        self.hwcaps
+    }
+}
+
+impl UserMem for Granule {
+    fn read_user(&self, from: VirtAddr, buf: &mut [u8]) -> Result<(), UserFault> {
+        user_copy::read(self.has_tags(), from, buf)
+    }
+
+    fn write_user(&self, to: VirtAddr, buf: &[u8]) -> Result<(), UserFault> {
+        user_copy::write(self.has_tags(), to, buf)
+    }
+
+    fn read_user_to_frame(
+        &self,
+        from: VirtAddr,
+        to: PhysAddr,
+        len_bytes: usize,
+    ) -> Result<(), UserFault> {
+        user_copy::read_to_frame(self.has_tags(), &self.linear_map, from, to, len_bytes)
+    }
+
+    fn write_user_from_frame(
+        &self,
+        to: VirtAddr,
+        from: PhysAddr,
+        len_bytes: usize,
+    ) -> Result<(), UserFault> {
+        user_copy::write_from_frame(self.has_tags(), &self.linear_map, to, from, len_bytes)
+    }
+
+    fn zero_user(&self, at: VirtAddr, len_bytes: usize) -> Result<(), UserFault> {
+        user_copy::zero(self.has_tags(), at, len_bytes)
+    }
+
+    fn load_user_u32(&self, at: VirtAddr) -> Result<u32, UserFault> {
+        user_copy::load_u32(self.has_tags(), at)
+    }
+
+    fn compare_exchange_user_u32(
+        &self,
+        at: VirtAddr,
+        current: u32,
+        new: u32,
+    ) -> Result<u32, UserFault> {
+        user_copy::compare_exchange_u32(self.has_tags(), at, current, new)
+    }
+}
+
+impl Threads for Granule {
+    type Context = Context;
+
+    fn new_context(&self, entry: Box<dyn FnOnce() + Send>) -> Result<Context, OutOfKernelMemory> {
+        Context::new(entry)
+    }
+
+    fn boot_context(&self) -> Context {
+        Context::running()
+    }
+
+    fn switch(&self, from: &Context, to: &Context) {
+        context::switch(from, to);
+    }
+
+    fn take_interrupt(&self) -> Option<Interrupt> {
+        let taken = gicv3::acknowledge()?;
+        let number = taken.number();
+        let interrupt = if number == gicv3::KICK {
+            panic::stop_if_panicking();
+            Interrupt::Kick
+        } else if number == self.interrupts.timer {
+            self.ticks.set_timer(None);
+            Interrupt::Timer
+        } else if Some(number) == self.interrupts.console {
+            console::take_input();
+            Interrupt::Console
+        } else {
+            Interrupt::Unexpected(number)
+        };
+        taken.end();
+        Some(interrupt)
+    }
+
+    fn is_interrupt_pending(&self) -> bool {
+        // Bit 7: an IRQ (Arm ARM D24.2.88).
+        sysreg::isr_el1() & 1 << 7 != 0
+    }
+
+    fn wait_for_interrupt(&self) {
+        cpu::wait_for_interrupt();
+    }
+
+    fn kick(&self, cpu: CpuId) {
+        smp::kick(cpu);
+    }
+
+    fn set_timer(&self, deadline_ns: Option<u64>) {
+        self.ticks.set_timer(deadline_ns);
+    }
+}
+
+impl Devices for Granule {
+    fn console_write(&self, bytes: &[u8]) {
+        console::write(bytes);
+    }
+
+    fn console_read(&self, buf: &mut [u8]) -> usize {
+        console::read(buf)
+    }
+
+    fn power(&self, action: PowerAction) -> ! {
+        power::act(action)
+    }
+
+    fn entropy(&self, buf: &mut [u8]) {
+        self.entropy.fill(buf);
+    }
+
+    fn epoch_offset_ns(&self) -> u64 {
+        self.epoch_offset_ns
+    }
+}
