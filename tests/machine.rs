@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This harness runs scenarios that need a special machine, kernel option or initramfs.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use libtest_mimic::Failed;
+use tests::harness::{self, Scenario};
+use tests::lab::{self, Boot, Lab, Transcript};
+use xtask::initramfs::Initramfs;
+use xtask::watchdog::Ending;
+
+const PREFIX: &str = "machine";
+
+/// The program whose success says that a machine works.
+const PROGRAM: &str = "argv_names_the_program";
+
+/// The status of a kernel that panicked.
+const PANIC_STATUS: i32 = 101;
+
+const SCENARIOS: [Scenario; 14] = [
+    Scenario { name: "panic_is_symbolised", run: panic_is_symbolised },
+    Scenario { name: "kernel_fault_is_symbolised", run: kernel_fault_is_symbolised },
+    Scenario { name: "hang_is_caught", run: hang_is_caught },
+    Scenario { name: "el2_entry_works", run: |lab, cpus| works(lab, "el2", cpus) },
+    Scenario { name: "no_mte_works", run: |lab, cpus| works(lab, "no-mte", cpus) },
+    Scenario { name: "no_disk_works", run: |lab, cpus| works(lab, "no-disk", cpus) },
+    Scenario { name: "blank_disk_works", run: |lab, cpus| works(lab, "blank-disk", cpus) },
+    Scenario { name: "pci_disk_works", run: |lab, cpus| works(lab, "pci-disk", cpus) },
+    Scenario { name: "deterministic_runs_are_equal", run: deterministic_runs_are_equal },
+    Scenario { name: "cut_initramfs_is_reported", run: cut_initramfs_is_reported },
+    Scenario { name: "initramfs_of_noise_is_reported", run: initramfs_of_noise_is_reported },
+    Scenario { name: "missing_initramfs_is_reported", run: missing_initramfs_is_reported },
+    Scenario { name: "init_of_another_machine_is_reported", run: foreign_init_is_reported },
+    Scenario { name: "init_cut_short_is_reported", run: cut_init_is_reported },
+];
+
+fn main() -> ExitCode {
+    harness::run_scenarios(PREFIX, Lab::new(false), &SCENARIOS)
+}
+
+fn panic_is_symbolised(lab: &Lab, cpus: u32) -> Result<(), Failed> {
+    dies_symbolised(lab, cpus, "panic=test")
+}
+
+fn kernel_fault_is_symbolised(lab: &Lab, cpus: u32) -> Result<(), Failed> {
+    dies_symbolised(lab, cpus, "fault=test")
+}
+
+fn dies_symbolised(lab: &Lab, cpus: u32, option: &str) -> Result<(), Failed> {
+    let mut boot = boot_on("test", cpus)?;
+    boot.kernel_args.push(option.to_owned());
+    let transcript = lab.boot(boot)?;
+    transcript.expect("a panic", transcript.panic().is_some())?;
+    transcript.expect("status 101", transcript.status() == Some(PANIC_STATUS))?;
+    let is_symbolised = |line: &String| line.starts_with("  #") && line.contains(" at kernel/src/");
+    transcript.expect("frames with lines", transcript.lines.iter().any(is_symbolised))
+}
+
+fn hang_is_caught(lab: &Lab, cpus: u32) -> Result<(), Failed> {
+    let mut boot = boot_on("test", cpus)?;
+    boot.initramfs = Some(lab.programs()?.as_init("sleeper")?);
+    boot.silence = Duration::from_secs(10);
+    let transcript = lab.boot(boot)?;
+    let Ending::Hung(hang) = &transcript.ending else {
+        return transcript.expect("a hang", false);
+    };
+    transcript.expect("the sleeper's line last", hang.last_line == "sleeper: asleep")
+}
+
+/// Runs a program on the machine and expects its success.
+fn works(lab: &Lab, machine: &str, cpus: u32) -> Result<(), Failed> {
+    succeeded(&run_program(lab, boot_on(machine, cpus)?)?)
+}
+
+fn succeeded(transcript: &Transcript) -> Result<(), Failed> {
+    let is_result = |line: &String| line.starts_with("ok 1 ");
+    transcript.expect("ok 1", transcript.lines.iter().any(is_result))?;
+    transcript.expect("status 0", transcript.status() == Some(0))
+}
+
+fn deterministic_runs_are_equal(lab: &Lab, cpus: u32) -> Result<(), Failed> {
+    let run = || {
+        // Completions come from the host's disk at their own pace, so the machine has none.
+        let mut boot = boot_on("no-disk", cpus)?;
+        boot.machine.deterministic = true;
+        run_program(lab, boot)
+    };
+    let (one, other) = (run()?, run()?);
+    succeeded(&one)?;
+    let difference = one.lines.iter().zip(&other.lines).find(|(one, other)| one != other);
+    match difference {
+        Some((one, other)) => {
+            Err(Failed::from(format!("two runs differ:\n    {one}\n    {other}")))
+        }
+        None => other.expect("a run of the same length", one.lines.len() == other.lines.len()),
+    }
+}
+
+fn cut_initramfs_is_reported(lab: &Lab, cpus: u32) -> Result<(), Failed> {
+    let mut archive = archive(lab)?;
+    archive.truncate(archive.len() / 2);
+    bad_initramfs_is_reported(lab, cpus, Some(archive))
+}
+
+fn initramfs_of_noise_is_reported(lab: &Lab, cpus: u32) -> Result<(), Failed> {
+    let noise = (0..4096u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    bad_initramfs_is_reported(lab, cpus, Some(noise))
+}
+
+fn missing_initramfs_is_reported(lab: &Lab, cpus: u32) -> Result<(), Failed> {
+    bad_initramfs_is_reported(lab, cpus, None)
+}
+
+fn bad_initramfs_is_reported(
+    lab: &Lab,
+    cpus: u32,
+    initramfs: Option<Vec<u8>>,
+) -> Result<(), Failed> {
+    let boot = Boot { initramfs, ..boot_on("test", cpus)? };
+    is_refused(&lab.boot(boot)?, "initramfs")
+}
+
+fn foreign_init_is_reported(lab: &Lab, cpus: u32) -> Result<(), Failed> {
+    // An ELF header with e_machine, at offset 18, of no arm64 (EM_68K).
+    bad_init_is_reported(lab, cpus, |init| init[18] = 4)
+}
+
+fn cut_init_is_reported(lab: &Lab, cpus: u32) -> Result<(), Failed> {
+    bad_init_is_reported(lab, cpus, |init| init.truncate(100))
+}
+
+fn bad_init_is_reported(
+    lab: &Lab,
+    cpus: u32,
+    spoil: impl FnOnce(&mut Vec<u8>),
+) -> Result<(), Failed> {
+    let path = lab.programs()?.path(PROGRAM);
+    let mut init = std::fs::read(path)?;
+    spoil(&mut init);
+    let mut tree = Initramfs::new();
+    tree.program("init", &init);
+    let boot = Boot { initramfs: Some(tree.finish()), ..boot_on("test", cpus)? };
+    is_refused(&lab.boot(boot)?, "/init")
+}
+
+/// Expects that the guest ended on its own, with a failure and a message that names `subject`.
+fn is_refused(transcript: &Transcript, subject: &str) -> Result<(), Failed> {
+    let fails = transcript.status().is_some_and(|status| status != 0);
+    transcript.expect("a status that is not 0", fails)?;
+    transcript.expect("no panic: bad input is no bug", transcript.panic().is_none())?;
+    let names = |line: &String| line.contains(subject);
+    transcript.expect("a message with its subject", transcript.lines.iter().any(names))
+}
+
+fn run_program(lab: &Lab, boot: Boot) -> lab::Result<Transcript> {
+    let init_args = vec![PROGRAM.to_owned()];
+    lab.boot(Boot { initramfs: Some(archive(lab)?), init_args, ..boot })
+}
+
+fn archive(lab: &Lab) -> lab::Result<Vec<u8>> {
+    Ok(lab.programs()?.with_runner(&[PROGRAM.to_owned()])?)
+}
+
+fn boot_on(machine: &str, cpus: u32) -> lab::Result<Boot> {
+    let mut boot = Boot::on(machine)?;
+    boot.machine.cpus = cpus;
+    Ok(boot)
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file starts a stopped guest and a debugger on it (`cargo xtask gdb`).
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use clap::Args;
+
+use crate::build::Checks;
+use crate::error::Error;
+use crate::guest::Guest;
+use crate::need::{self, Need};
+use crate::options::{Defaults, GuestOptions};
+use crate::scratch::Scratch;
+use crate::setup;
+use crate::workspace;
+
+const NEEDS: [Need; 4] = [setup::TARGETS[0], setup::TARGETS[1], Need::Qemu, Need::Gdb];
+
+const DEFAULTS: Defaults = Defaults { machine: "demo", checks: Checks::Checked, program: "demo" };
+
+/// Starts a stopped guest under gdb; the guest's output goes to the same terminal
+#[derive(Args, Debug)]
+pub struct Gdb {
+    #[command(flatten)]
+    guest: GuestOptions,
+    /// gdb command to run, may be repeated; gdb ends after the last one
+    #[arg(long, value_name = "COMMAND")]
+    ex: Vec<String>,
+    /// Program to run as init, and its arguments [default: the demo]
+    #[arg(last = true, value_name = "PROGRAM")]
+    init: Vec<String>,
+}
+
+/// A QEMU that ends with its debugger.
+struct Stopped(Child);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        // It may have ended on its own; then there is nothing to end.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Gdb {
+    /// Runs the verb and returns gdb's exit status.
+    ///
+    /// # Errors
+    ///
+    /// When the guest or gdb cannot be started.
+    pub fn run(&self) -> Result<u8, Error> {
+        let setup = self.guest.setup(DEFAULTS, &NEEDS, &self.init)?;
+        let gdb = need::find_gdb().ok_or_else(|| Error::Missing(vec![Need::Gdb]))?;
+        let port = free_port().map_err(Error::start("a server on the loopback interface"))?;
+        let guest = Guest::prepare(&setup, Scratch::new()?, Some(port))?;
+        let mut qemu = guest.command_line().command();
+        // In a process group of its own, so that Ctrl-C is for gdb alone.
+        qemu.stdin(Stdio::null()).process_group(0);
+        let _stopped =
+            Stopped(qemu.spawn().map_err(Error::start(setup.qemu.display().to_string()))?);
+        let mut command = command(&gdb, &setup.kernel.elf, port, &scripts(), &self.ex);
+        let status = command.status().map_err(Error::start(gdb.display().to_string()))?;
+        Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
+    }
+}
+
+/// Finds a port that nobody listens on.
+fn free_port() -> std::io::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// Returns the kernel's own gdb commands, in the order of their names.
+fn scripts() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(workspace::root().join("qemu/gdb"));
+    let paths = entries.into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut scripts: Vec<PathBuf> =
+        paths.filter(|path| path.extension().is_some_and(|ext| ext == "py")).collect();
+    scripts.sort();
+    scripts
+}
+
+/// Makes the gdb command. gdb waits up to 15 s for QEMU to listen (`set tcp connect-timeout`).
+fn command(gdb: &Path, elf: &Path, port: u16, scripts: &[PathBuf], ex: &[String]) -> Command {
+    let mut command = Command::new(gdb);
+    command.arg("-q").arg(elf);
+    // gdb asks nothing that has only one answer here.
+    command.args(["-ex", "set confirm off", "-ex", "set pagination off"]);
+    for script in scripts {
+        command.arg("-x").arg(script);
+    }
+    command.args(["-ex", &format!("target remote 127.0.0.1:{port}")]);
+    for ex in ex {
+        command.args(["-ex", ex]);
+    }
+    if !ex.is_empty() {
+        command.arg("-batch").stdin(Stdio::null());
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(ex: &[&str]) -> Vec<String> {
+        let ex: Vec<String> = ex.iter().map(|ex| (*ex).to_owned()).collect();
+        let scripts = [PathBuf::from("qemu/gdb/mm_pt.py")];
+        let command = command(Path::new("gdb"), Path::new("kernel.elf"), 4711, &scripts, &ex);
+        command.get_args().map(|word| word.to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn gdb_loads_the_commands_and_then_attaches() {
+        let words = words(&[]);
+        assert_eq!(words[..2], ["-q", "kernel.elf"]);
+        assert_eq!(words[6..], ["-x", "qemu/gdb/mm_pt.py", "-ex", "target remote 127.0.0.1:4711"]);
+    }
+
+    #[test]
+    fn given_commands_come_last_and_end_gdb() {
+        let words = words(&["mm-pt 0x1000", "detach"]);
+        assert_eq!(words[10..], ["-ex", "mm-pt 0x1000", "-ex", "detach", "-batch"]);
+    }
+
+    #[test]
+    fn free_ports_can_be_listened_on() {
+        let port = free_port().expect("a port");
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("still free");
+    }
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This crate builds Granule, boots it under QEMU and runs all its tests.
+//!
+//! | verb | file | |
+//! |---|---|---|
+//! | `setup` | `setup.rs` | installs what is missing, through `need.rs` and `package_manager.rs` |
+//! | `build` | `build.rs` | the kernel ELF, flattened by `image.rs`, and the EL0 programs |
+//! | `run`, `bench` | `run.rs`, `bench.rs` | boot a guest and show what it prints |
+//! | `gdb` | `gdb.rs` | a stopped guest and a debugger |
+//! | `test` | `test.rs` | every check and every test, counted |
+//! | `check` | `check.rs` | the rules that no compiler checks |
+//!
+//! A guest is made in `guest.rs`: a machine profile (`profile.rs`, `qemu/*.toml`), disks
+//! (`swap_image.rs`), an initramfs (`initramfs.rs`), and a command line that `qemu.rs`, the only file
+//! that knows QEMU's flags, writes. `watchdog.rs` runs it, `symbolize.rs` reads its backtraces.
+//! The test harnesses in `tests/` use the same parts.
+
+#![forbid(unsafe_code)]
+
+pub mod bench;
+pub mod build;
+pub mod check;
+pub mod choices;
+pub mod error;
+pub mod gdb;
+pub mod guest;
+pub mod image;
+pub mod initramfs;
+pub mod libtest;
+pub mod lines;
+pub mod need;
+pub mod newer_qemu;
+pub mod options;
+pub mod package_manager;
+pub mod profile;
+pub mod qemu;
+pub mod report;
+pub mod run;
+pub mod scratch;
+pub mod setup;
+pub mod size;
+pub mod swap_image;
+pub mod symbolize;
+pub mod test;
+pub mod watchdog;
+pub mod workspace;

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file is the only one that knows QEMU: its flags and its version.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::error::Error;
+use crate::profile::{Disk, DiskError, Profile, Request, Transport};
+
+/// The program's name where no path is given.
+pub const PROGRAM: &str = "qemu-system-aarch64";
+
+/// What the machine boots.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Boot {
+    /// The kernel Image.
+    pub kernel: PathBuf,
+    /// The initramfs, a newc cpio archive.
+    pub initramfs: Option<PathBuf>,
+    /// The kernel command line.
+    pub command_line: String,
+    /// The files behind the profile's disks, in the same order.
+    pub disks: Vec<PathBuf>,
+    /// The TCP port where the machine waits for a debugger before its first instruction.
+    pub debugger: Option<u16>,
+}
+
+/// A complete QEMU command: the program and its arguments.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CommandLine(Vec<OsString>);
+
+/// Makes the command that boots `boot` on `machine`.
+///
+/// # Panics
+///
+/// When `boot` has not one file for each disk of the machine.
+pub fn command_line(qemu: &Path, machine: &Profile, boot: &Boot) -> CommandLine {
+    assert_eq!(machine.disks.len(), boot.disks.len(), "one file for each disk");
+    let mut line = CommandLine(vec![qemu.into()]);
+    line.board(machine);
+    line.console_and_exit();
+    if machine.deterministic {
+        line.determinism();
+    }
+    for (index, (disk, file)) in machine.disks.iter().zip(&boot.disks).enumerate() {
+        line.disk(index, disk, file);
+    }
+    line.push(["-kernel".as_ref(), boot.kernel.as_os_str()]);
+    if let Some(initramfs) = &boot.initramfs {
+        line.push(["-initrd".as_ref(), initramfs.as_os_str()]);
+    }
+    line.push(["-append", &boot.command_line]);
+    if let Some(port) = boot.debugger {
+        line.push(["-S", "-gdb", &format!("tcp:127.0.0.1:{port}")]);
+    }
+    line
+}
+
+impl CommandLine {
+    /// Returns the command, ready to be started.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.0[0]);
+        command.args(&self.0[1..]);
+        command
+    }
+
+    /// Returns whether `argument` is one of the arguments.
+    pub fn has(&self, argument: &str) -> bool {
+        self.0.iter().any(|own| own == argument)
+    }
+
+    fn push<S: AsRef<OsStr>>(&mut self, arguments: impl IntoIterator<Item = S>) {
+        self.0.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+    }
+
+    fn board(&mut self, machine: &Profile) {
+        // virt's own default is GICv2 up to 8 CPUs; the kernel drives GICv3 only.
+        let mut board = String::from("virt,gic-version=3");
+        if machine.mte {
+            board += ",mte=on";
+        }
+        if machine.el2 {
+            board += ",virtualization=on";
+        }
+        if machine.deterministic {
+            // No random seeds in the device tree.
+            board += ",dtb-randomness=off";
+        }
+        // Without -nodefaults, virt wants a network card's boot ROM, which Debian packages apart.
+        self.push(["-nodefaults", "-M", &board]);
+        // The architected pointer-authentication cipher is slow to emulate; the other one is not.
+        self.push(["-cpu", "max,pauth-impdef=on"]);
+        self.push(["-smp", &machine.cpus.to_string(), "-m", &machine.memory.to_string()]);
+        self.push(["-global", "virtio-mmio.force-legacy=false"]);
+    }
+
+    fn console_and_exit(&mut self) {
+        self.push(["-display", "none", "-monitor", "none", "-serial", "stdio"]);
+        // With the kernel option exit=semihosting the guest chooses QEMU's exit status.
+        self.push(["-semihosting-config", "enable=on,target=native"]);
+        // A guest that restarts ends its run.
+        self.push(["-no-reboot"]);
+    }
+
+    fn determinism(&mut self) {
+        // One instruction is one nanosecond of virtual time, and idle time is skipped.
+        self.push(["-icount", "shift=0,sleep=off"]);
+        // RNDR and the wall clock repeat too.
+        self.push(["-seed", "1", "-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
+    }
+
+    fn disk(&mut self, index: usize, disk: &Disk, file: &Path) {
+        // The file lives as long as this run, so that the guest's flushes need not reach the
+        // host's disk.
+        let file_options = "cache.no-flush=on,discard=unmap";
+        let mut driver = OsString::from(format!("driver=file,node-name=file{index},filename="));
+        driver.push(double_commas(file.as_os_str()));
+        driver.push(format!(",{file_options}"));
+        self.push(["-blockdev".as_ref(), driver.as_os_str()]);
+        let mut node = format!("file{index}");
+        if !disk.errors.is_empty() {
+            let mut faulty = format!("driver=blkdebug,node-name=faulty{index},image={node}");
+            for (rule, error) in disk.errors.iter().enumerate() {
+                faulty += &inject(rule, error);
+            }
+            self.push(["-blockdev", &faulty]);
+            node = format!("faulty{index}");
+        }
+        let raw = format!("driver=raw,node-name=disk{index},file={node},discard=unmap");
+        self.push(["-blockdev", &raw]);
+        let device = match disk.transport {
+            Transport::Mmio => "virtio-blk-device",
+            Transport::Pci => "virtio-blk-pci",
+        };
+        // By default QEMU stops the machine when the host's disk is full.
+        let errors = "rerror=report,werror=report";
+        self.push(["-device", &format!("{device},drive=disk{index},{errors}")]);
+    }
+}
+
+/// A rule of the block driver `blkdebug`. The event "none" arms it from the start.
+fn inject(rule: usize, error: &DiskError) -> String {
+    let kind = match error.on {
+        Request::Read => "read",
+        Request::Write => "write",
+        Request::Flush => "flush",
+        Request::Discard => "discard",
+    };
+    let mut text = format!(
+        ",inject-error.{rule}.event=none,inject-error.{rule}.iotype={kind},\
+         inject-error.{rule}.errno={}",
+        error.errno
+    );
+    if let Some(sector) = error.sector {
+        text += &format!(",inject-error.{rule}.sector={sector}");
+    }
+    if error.once {
+        text += &format!(",inject-error.{rule}.once=on");
+    }
+    text
+}
+
+/// Writes a file name as a value of QEMU's comma-separated options.
+fn double_commas(name: &OsStr) -> OsString {
+    match name.to_str() {
+        Some(name) => OsString::from(name.replace(',', ",,")),
+        // No comma can be doubled without decoding the name; QEMU will say what it thinks of it.
+        None => name.to_owned(),
+    }
+}
+
+impl fmt::Display for CommandLine {
+    /// Writes the command for a POSIX shell.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, argument) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(&shell_quote(&argument.to_string_lossy()))?;
+        }
+        Ok(())
+    }
+}
+
+fn shell_quote(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=,./:+@%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// A QEMU version.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Version {
+    /// The part before the first dot.
+    pub major: u32,
+    /// The part after it.
+    pub minor: u32,
+}
+
+impl Version {
+    /// The oldest version that Granule is tested with.
+    pub const OLDEST: Self = Self { major: 7, minor: 2 };
+
+    /// Reads the first line of `--version`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = text.strip_prefix("QEMU emulator version ")?.split([' ', '\n']).next()?;
+        let mut parts = number.split('.');
+        let major = parts.next()?.parse().ok()?;
+        let minor = parts.next()?.parse().ok()?;
+        Some(Self { major, minor })
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// Asks a QEMU for its version.
+///
+/// # Errors
+///
+/// When it cannot be started or does not answer like a QEMU.
+pub fn version(qemu: &Path) -> Result<Version, Error> {
+    let command = format!("{} --version", qemu.display());
+    let output = Command::new(qemu)
+        .arg("--version")
+        .output()
+        .map_err(Error::start(qemu.display().to_string()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Version::parse(&text).ok_or(Error::Answer { command, expected: "QEMU version" })
+}
+
+#[cfg(test)]
+mod tests;
