@@ -6,6 +6,30 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate std;
+
+pub mod auxv;
+pub mod clone;
+pub mod elf;
 pub mod errno;
+pub mod futex;
+pub mod layout;
+pub mod mman;
+pub mod number;
+pub mod prctl;
+pub mod reboot;
+pub mod rlimit;
+pub mod sched;
+pub mod sigframe;
+pub mod siginfo;
+pub mod signal;
+pub mod swap;
+pub mod sysinfo;
+pub mod time;
+pub mod utsname;
+pub mod wait;
 
 pub use errno::Errno;
+pub use layout::Layout;
+pub use signal::{SigSet, Signal};
