@@ -7,26 +7,27 @@
 //! each is before or after every other.
 
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 use base::Pfn;
 use base::percpu::{CpuId, MAX_CPUS};
 
 use crate::pte_mem::PteSlot;
 
-/// Stores of one CPU with no barrier of that CPU after them, by table and index.
-type Unordered = BTreeMap<(Pfn, u16), Store>;
+/// Stores of one CPU with no barrier of that CPU after them, by table and index, in order.
+type Unordered = BTreeMap<(Pfn, u16), Vec<Store>>;
 
-/// The last of such stores to one slot.
+/// One of such stores to one slot.
 #[derive(Clone, Copy, Debug)]
 struct Store {
     number: u64,
-    /// The entry before the first of them.
+    /// The entry it replaced.
     old: u64,
 }
 
 /// Entries that stores have replaced which an invalidation may overtake.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Overtaken(Unordered);
+pub(super) struct Overtaken(BTreeMap<(Pfn, u16), u64>);
 
 /// The order of entry stores of all CPUs.
 #[derive(Debug, Default)]
@@ -41,7 +42,7 @@ pub(super) struct StoreOrder {
 impl Overtaken {
     /// Returns the entry that a walk finds in `slot` if it comes before the store.
     pub(super) fn get(&self, slot: PteSlot) -> Option<u64> {
-        self.0.get(&(slot.table, slot.index)).map(|store| store.old)
+        self.0.get(&(slot.table, slot.index)).copied()
     }
 
     /// Tells whether the invalidation comes after all stores of its CPU.
@@ -67,8 +68,10 @@ impl StoreOrder {
                 unordered.remove(&(slot.table, slot.index));
             }
         }
-        let stores = &mut self.unordered[cpu.get()];
-        stores.entry((slot.table, slot.index)).or_insert(Store { number, old }).number = number;
+        let visible = self.visible[cpu.get()];
+        let stores = self.unordered[cpu.get()].entry((slot.table, slot.index)).or_default();
+        stores.retain(|store| store.number > visible);
+        stores.push(Store { number, old });
     }
 
     /// Records a DSB of `cpu`: its stores are ordered before what it does next. What this CPU has
@@ -81,26 +84,68 @@ impl StoreOrder {
 
     /// Returns the entry that a walk may still read in `slot` in place of the one in memory.
     pub(super) fn hidden(&self, slot: PteSlot) -> Option<u64> {
-        let (cpu, store) = self.unordered_store(slot)?;
-        (store.number > self.visible[cpu]).then_some(store.old)
+        let (cpu, stores) = self.unordered_stores(slot)?;
+        first_hidden(stores, self.visible[cpu])
     }
 
     /// Records that a walk has seen the last store to `slot`, and so all before it from that CPU:
     /// entry stores are releases.
     pub(super) fn reveal(&mut self, slot: PteSlot) {
-        if let Some((cpu, store)) = self.unordered_store(slot) {
-            self.visible[cpu] = store.number.max(self.visible[cpu]);
+        let last =
+            self.unordered_stores(slot).and_then(|(cpu, stores)| Some((cpu, stores.last()?)));
+        if let Some((cpu, &Store { number, .. })) = last {
+            self.visible[cpu] = number.max(self.visible[cpu]);
         }
     }
 
     /// Returns what an invalidation that `cpu` starts now may overtake.
     pub(super) fn overtaken_by(&self, cpu: CpuId) -> Overtaken {
-        Overtaken(self.unordered[cpu.get()].clone())
+        let visible = self.visible[cpu.get()];
+        let stores = self.unordered[cpu.get()].iter();
+        Overtaken(stores.filter_map(|(key, s)| Some((*key, first_hidden(s, visible)?))).collect())
     }
 
-    fn unordered_store(&self, slot: PteSlot) -> Option<(usize, Store)> {
+    fn unordered_stores(&self, slot: PteSlot) -> Option<(usize, &[Store])> {
         let key = (slot.table, slot.index);
         let mut cpus = self.unordered.iter().enumerate();
-        cpus.find_map(|(cpu, stores)| stores.get(&key).map(|store| (cpu, *store)))
+        cpus.find_map(|(cpu, stores)| stores.get(&key).map(|stores| (cpu, stores.as_slice())))
+    }
+}
+
+/// Returns the oldest entry that a walk may find, given that it sees all stores up to `visible`.
+fn first_hidden(stores: &[Store], visible: u64) -> Option<u64> {
+    stores.iter().find(|store| store.number > visible).map(|store| store.old)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CPU: CpuId = CpuId::new(0);
+    const LEAF: PteSlot = PteSlot { table: Pfn::new(7), index: 3 };
+    const LINK: PteSlot = PteSlot { table: Pfn::new(6), index: 0 };
+
+    #[test]
+    fn a_walk_may_read_what_was_there_before_all_stores_without_a_barrier() {
+        let mut order = StoreOrder::default();
+        order.record(CPU, LEAF, 1);
+        order.record(CPU, LEAF, 2);
+        assert_eq!((order.hidden(LEAF), order.overtaken_by(CPU).get(LEAF)), (Some(1), Some(1)));
+        order.barrier(CPU);
+        assert_eq!((order.hidden(LEAF), order.overtaken_by(CPU).is_empty()), (None, true));
+    }
+
+    #[test]
+    fn a_walk_through_a_new_link_sees_nothing_from_before_it() {
+        let mut order = StoreOrder::default();
+        // A table is emptied, put in again elsewhere, and gets an entry.
+        order.record(CPU, LEAF, 1);
+        order.record(CPU, LINK, 0);
+        order.record(CPU, LEAF, 0);
+        order.reveal(LINK);
+        assert_eq!((order.hidden(LEAF), order.overtaken_by(CPU).get(LEAF)), (Some(0), Some(0)));
+        // Once seen, all are.
+        order.reveal(LEAF);
+        assert_eq!(order.hidden(LEAF), None);
     }
 }
