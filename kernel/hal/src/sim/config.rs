@@ -67,6 +67,9 @@ pub struct SimConfig {
     /// reuse of its contents is judged, so that an entry may move before its old place is
     /// invalidated.
     pub judges_new_mappings: bool,
+    /// A plain store over an entry that hardware may be making dirty is a failure in itself. Off:
+    /// it is one only when it loses something.
+    pub judges_plain_stores: bool,
 }
 
 impl Default for SimConfig {
@@ -84,6 +87,7 @@ impl Default for SimConfig {
             seed: 0,
             adversary: Adversary::FULL,
             judges_new_mappings: true,
+            judges_plain_stores: true,
         }
     }
 }

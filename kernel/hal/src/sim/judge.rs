@@ -72,6 +72,9 @@ impl Mmu {
     /// Judges a plain store over `old`: where a CPU may walk, hardware may make the entry dirty
     /// between the kernel's last look at it and the store.
     pub(super) fn assert_loses_no_dirty_state(&self, slot: PteSlot, old: u64, new: u64) {
+        if !self.judges_plain_stores {
+            return;
+        }
         let mut walks = self.tlbs.walks_into(slot.table);
         let Some((key, walk)) = walks.find(|(key, walk)| self.is_active(*key, walk)) else {
             return;

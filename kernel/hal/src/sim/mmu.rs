@@ -87,6 +87,7 @@ pub(super) struct Mmu {
     pub(super) hw_access_flag: bool,
     pub(super) hw_dirty: bool,
     pub(super) judges_new_mappings: bool,
+    pub(super) judges_plain_stores: bool,
 }
 
 impl Mmu {
@@ -101,6 +102,7 @@ impl Mmu {
             hw_access_flag: config.hw_access_flag,
             hw_dirty: config.hw_dirty,
             judges_new_mappings: config.judges_new_mappings,
+            judges_plain_stores: config.judges_plain_stores,
         }
     }
 
