@@ -3,7 +3,7 @@
 //!
 //! 1. The rules that no compiler checks (`check.rs`), rustfmt, clippy for host, kernel and EL0.
 //! 2. The tests of the host crates.
-//! 3. The interleaving tests of `mm`, compiled for the model checker.
+//! 3. The interleaving, property and mutation tests of `mm` once more, compiled for the model checker.
 //! 4. The QEMU harnesses of `tests/`.
 //!
 //! A step that fails does not stop the ones after it.
@@ -26,9 +26,11 @@ use crate::setup;
 use crate::watchdog::{self, Limits};
 use crate::workspace;
 
-/// The interleaving tests, and their file.
+/// The step that runs tests under the model checker.
 const SCHEDULES: &str = "schedules";
-const SCHEDULES_FILE: &str = "kernel/mm/tests/schedules.rs";
+
+/// The test files of `mm` that mean something under it. Unit tests use locks outside a schedule.
+const SCHEDULED: &str = "--test schedules --test property --test mutation";
 
 /// Runs every check and every test
 #[derive(Args, Debug)]
@@ -74,9 +76,7 @@ impl Test {
             }
         }
         tests(report, "host", self.filtered(host_tests(), qemu));
-        if workspace::root().join(SCHEDULES_FILE).exists() {
-            tests(report, SCHEDULES, self.filtered(schedules(), qemu));
-        }
+        tests(report, SCHEDULES, self.filtered(schedules(), qemu));
         tests(report, "guest", self.filtered(guest_tests(), qemu));
     }
 
@@ -128,7 +128,7 @@ fn host_tests() -> Command {
 
 /// Shuttle replaces the locks of `base::sync`, so these tests are a build of their own.
 fn schedules() -> Command {
-    let mut command = cargo(&format!("test -p mm --test {SCHEDULES}"));
+    let mut command = cargo(&format!("test -p mm {SCHEDULED} --no-fail-fast"));
     command.env("RUSTFLAGS", "--cfg shuttle");
     command.env("CARGO_TARGET_DIR", workspace::target_dir().join("shuttle"));
     command

@@ -163,7 +163,7 @@ impl Actor {
 /// Several processes take turns; everything is checked between turns now and then.
 #[test]
 fn processes_in_turn_agree_with_the_oracle() {
-    explore(seeds(if cfg!(shuttle) { 40 } else { 400 }), |seed| {
+    explore(seeds(if cfg!(shuttle) { 40 } else { 1000 }), |seed| {
         let world = World::new(machine_of(seed, 3));
         let before = world.footprint();
         let mut dice = Dice::new(seed);
