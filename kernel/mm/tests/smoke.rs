@@ -57,6 +57,25 @@ fn fork_shares_until_a_store() {
 }
 
 #[test]
+fn a_new_address_space_does_not_walk_the_past_of_its_root_table() {
+    hal::sim::explore(0..20, |seed| {
+        // Walks read what a store without a barrier replaced, whenever they may.
+        let adversary = hal::sim::Adversary { late_store: 1, ..hal::sim::Adversary::CALM };
+        let world = World::new(hal::sim::SimConfig { adversary, ..config(seed) });
+        for _ in 0..4 {
+            let mut p = world.process(CPU0);
+            let pages = p.map(2, RW);
+            // Zeroes, and nothing of the process before.
+            p.verify_all();
+            p.write(pages.start, 0, 1);
+            p.verify_all();
+            p.exit();
+        }
+        world.audit();
+    });
+}
+
+#[test]
 fn code_written_by_the_kernel_is_synchronised_before_it_can_be_fetched() {
     use mm::{AreaFlags, MapRequest, Placement, Prot, Shmem};
     use std::sync::Arc;

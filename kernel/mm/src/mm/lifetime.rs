@@ -25,6 +25,9 @@ impl<M: Machine> Mm<M> {
     pub fn new(system: &Arc<System<M>>) -> Result<Arc<Self>, OutOfMemory> {
         let root = system.alloc_frame_as(FrameKind::Table, AllocMode::MayReclaim)?;
         system.machine().zero_frame(root);
+        // The frame may have been a table a moment ago. No entry leads to a root, so nothing else
+        // orders its new content before the first walk (Arm ARM D8.2.5).
+        system.machine().publish();
         let id = system.mms().take_id().inspect_err(|_| system.free_frame(root))?;
         let mm = Arc::new(Self {
             system: Arc::clone(system),
