@@ -1,9 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! This crate holds what every EL0 test program needs.
+//! This crate holds what EL0 programs need: system calls, memory, tags, faults caught.
 //!
-//! A program tests one behaviour and is named after it. It ends with a kselftest exit code: 0 for
-//! pass, 4 for skip, anything else for failure. An `assert!` that fails aborts, which `runner`
-//! reports as a failure too. The same programs run on Linux, whose answer is the right one.
+//! A program ends with a kselftest exit code: 0 for pass, 4 for skip, anything else for failure.
+//! An `assert!` that fails aborts, which `runner` reports as a failure too. The same programs run
+//! on Linux, whose answer is the right one.
+//!
+//! Functions that touch memory by address are safe here. A test gives the kernel and the processor
+//! addresses that are wrong on purpose; what it protects is its process, and a process that it
+//! wrecks is a failed test.
+
+pub mod fault;
+pub mod memory;
+pub mod process;
+pub mod sys;
+pub mod tags;
+pub mod vmstat;
 
 use std::process::ExitCode;
 

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file catches the fault of an instruction, and goes on behind it.
+
+#![expect(unsafe_code, reason = "a signal handler that moves the program counter")]
+
+use core::ffi::{c_int, c_void};
+use core::mem;
+use core::ptr;
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
+
+/// `SEGV_MTEAERR` (asm-generic/siginfo.h): a wrong tag, found later.
+pub const SEGV_MTEAERR: i32 = 8;
+
+/// `SEGV_MTESERR` (asm-generic/siginfo.h): a wrong tag, found at once.
+pub const SEGV_MTESERR: i32 = 9;
+
+/// `SA_EXPOSE_TAGBITS` (asm-generic/signal-defs.h).
+pub const SA_EXPOSE_TAGBITS: i32 = 0x800;
+
+/// The signals of faults.
+const SIGNALS: [c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGTRAP];
+
+/// Bytes of an instruction.
+const INSTRUCTION: u64 = 4;
+
+/// What a signal of a fault said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// `si_signo`.
+    pub signal: i32,
+    /// `si_code`.
+    pub code: i32,
+    /// `si_addr`.
+    pub address: usize,
+}
+
+static NR_FAULTS: AtomicU32 = AtomicU32::new(0);
+static SIGNAL: AtomicI32 = AtomicI32::new(0);
+static CODE: AtomicI32 = AtomicI32::new(0);
+static ADDRESS: AtomicUsize = AtomicUsize::new(0);
+
+/// Runs `access`, whose faults are noted and skipped, and returns the last one.
+///
+/// For one thread at a time: actions of signals belong to the process.
+pub fn catch(access: impl FnOnce()) -> Option<Fault> {
+    catch_with(0, access)
+}
+
+/// As [`catch`], with more flags of sigaction.
+pub fn catch_with(flags: c_int, access: impl FnOnce()) -> Option<Fault> {
+    NR_FAULTS.store(0, Ordering::Relaxed);
+    let before = SIGNALS.map(|signal| set_action(signal, &noting(flags)));
+    access();
+    for (signal, action) in SIGNALS.into_iter().zip(before) {
+        set_action(signal, &action);
+    }
+    (NR_FAULTS.load(Ordering::Relaxed) != 0).then(|| Fault {
+        signal: SIGNAL.load(Ordering::Relaxed),
+        code: CODE.load(Ordering::Relaxed),
+        address: ADDRESS.load(Ordering::Relaxed),
+    })
+}
+
+/// Returns how often the `access` of the last [`catch`] has faulted.
+pub fn nr_faults() -> u32 {
+    NR_FAULTS.load(Ordering::Relaxed)
+}
+
+fn noting(flags: c_int) -> libc::sigaction {
+    // SAFETY: all zeroes is a valid action: the default one.
+    let mut action: libc::sigaction = unsafe { mem::zeroed() };
+    action.sa_sigaction = note as extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) as usize;
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | flags;
+    action
+}
+
+fn set_action(signal: c_int, action: &libc::sigaction) -> libc::sigaction {
+    // SAFETY: all zeroes is a valid action; it is replaced.
+    let mut before: libc::sigaction = unsafe { mem::zeroed() };
+    // SAFETY: both point to actions. The handler, if it is ours, uses atomics and its frame only.
+    let result = unsafe { libc::sigaction(signal, ptr::from_ref(action), &raw mut before) };
+    assert_eq!(result, 0, "sigaction of signal {signal}");
+    before
+}
+
+extern "C" fn note(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: with SA_SIGINFO the kernel passes a siginfo.
+    let info = unsafe { &*info };
+    // SAFETY: the signals noted are those of faults, which have an address.
+    let address = unsafe { info.si_addr() };
+    SIGNAL.store(signal, Ordering::Relaxed);
+    CODE.store(info.si_code, Ordering::Relaxed);
+    ADDRESS.store(address as usize, Ordering::Relaxed);
+    NR_FAULTS.fetch_add(1, Ordering::Relaxed);
+    // The instruction of a fault reported later is long past.
+    if (signal, info.si_code) != (libc::SIGSEGV, SEGV_MTEAERR) {
+        let context = context.cast::<libc::ucontext_t>();
+        // SAFETY: with SA_SIGINFO the kernel passes the context that sigreturn restores.
+        let context = unsafe { &mut *context };
+        context.uc_mcontext.pc += INSTRUCTION;
+    }
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file forks, and waits for what was forked.
+
+#![expect(unsafe_code, reason = "fork")]
+
+use crate::sys::{self, Errno};
+
+/// A child process.
+#[derive(Debug)]
+pub struct Child(i32);
+
+/// How a process ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// With an exit code.
+    Exited(i32),
+    /// By a signal.
+    Killed(i32),
+    /// Neither of the two: it has not ended.
+    Not {
+        /// The status of wait4.
+        status: i32,
+    },
+}
+
+/// Forks; the child runs `body` and exits with the code that it returns.
+///
+/// # Errors
+///
+/// The call's.
+pub fn try_fork(body: impl FnOnce() -> i32) -> Result<Child, Errno> {
+    // SAFETY: the forking process has one thread, or its child needs none of the others.
+    match unsafe { libc::fork() } {
+        0 => {
+            let code = body();
+            // SAFETY: the call ends the process.
+            unsafe { libc::_exit(code) }
+        }
+        -1 => Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(0)),
+        pid => Ok(Child(pid)),
+    }
+}
+
+/// As [`try_fork`], for tests that expect success.
+///
+/// # Panics
+///
+/// When fork fails.
+pub fn fork(body: impl FnOnce() -> i32) -> Child {
+    try_fork(body).expect("fork")
+}
+
+/// Runs `body` in a child and expects that it returns: an assertion that fails kills it.
+///
+/// # Panics
+///
+/// When it does not.
+pub fn in_child(body: impl FnOnce()) {
+    let child = fork(|| {
+        body();
+        0
+    });
+    assert_eq!(child.wait(), Ended::Exited(0), "what became of the child");
+}
+
+impl Child {
+    /// Returns its process id.
+    pub fn pid(&self) -> i32 {
+        self.0
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    ///
+    /// When wait4 fails.
+    pub fn wait(self) -> Ended {
+        let (pid, ended) = wait(self.0, 0).expect("wait4");
+        assert_eq!(pid, self.0, "wait4 waits for the process asked for");
+        ended
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    ///
+    /// When kill fails.
+    pub fn kill(&self, signal: i32) {
+        sys::call(libc::SYS_kill, [self.0 as usize, signal as usize]).expect("kill");
+    }
+}
+
+/// Calls wait4 and returns the process and its status; `pid` 0 when none has anything to report.
+///
+/// # Errors
+///
+/// The call's.
+pub fn wait(pid: i32, options: i32) -> Result<(i32, Ended), Errno> {
+    loop {
+        let mut status = 0i32;
+        let at = (&raw mut status).expose_provenance();
+        match sys::call(libc::SYS_wait4, [pid as usize, at, options as usize, 0]) {
+            Ok(pid) => return Ok((pid as i32, Ended::of_status(status))),
+            Err(libc::EINTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+impl Ended {
+    fn of_status(status: i32) -> Self {
+        if libc::WIFEXITED(status) {
+            Self::Exited(libc::WEXITSTATUS(status))
+        } else if libc::WIFSIGNALED(status) {
+            Self::Killed(libc::WTERMSIG(status))
+        } else {
+            Self::Not { status }
+        }
+    }
+}
