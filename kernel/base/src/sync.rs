@@ -246,12 +246,17 @@ impl<T> OnceCell<T> {
     ///
     /// When it is set already.
     pub fn set(&self, value: T) {
+        assert!(self.set_once(value), "once cell: set twice");
+    }
+
+    /// Sets the value unless there is one, and tells whether it was set.
+    pub fn set_once(&self, value: T) -> bool {
         let mut fresh = false;
         self.0.call_once(|| {
             fresh = true;
             value
         });
-        assert!(fresh, "once cell: set twice");
+        fresh
     }
 }
 

@@ -40,6 +40,11 @@ pub struct MemInfo {
 }
 
 impl<M: Machine> System<M> {
+    /// Returns the number of frames that the memory manager was given.
+    pub fn nr_managed_frames(&self) -> u64 {
+        self.nr_frames()
+    }
+
     /// Returns memory by use at this moment.
     pub fn meminfo(&self) -> MemInfo {
         let lru = self.lru();

@@ -1,11 +1,43 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Processes on top of the memory manager.
+//! This crate is Linux for user programs: processes, signals, files and system calls on top of `mm`.
+//!
+//! Generic over [`hal::Platform`], without unsafe code.
+//!
+//! | question | where |
+//! |---|---|
+//! | which thread runs, sleeping and waking | `sched/` |
+//! | processes and threads: clone, exec, exit, wait | `process/` |
+//! | the loop around user code | `process/run.rs` |
+//! | what a trap from user code becomes | `process/trap.rs` |
+//! | signals | `signal/` |
+//! | system calls, by number | `syscall/` |
+//! | copies from and to user memory | `user_copy.rs` |
+//! | futexes | `futex/` |
+//! | who dies when memory is used up | `process/oom.rs` |
+//!
+//! # Locks
+//!
+//! Spin locks of level `Task` are never nested: each guards one table for a few lines. Which table
+//! holds what stands at its type.
 
 #![no_std]
 #![forbid(unsafe_code)]
+#![allow(dead_code, unused_imports, reason = "files, exec and signals are joined next")]
 
-extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+extern crate alloc;
+
 pub mod exec;
+mod futex;
+mod kernel;
+mod process;
+mod sched;
+mod signal;
+mod syscall;
+mod user_copy;
+
+pub use kernel::Kernel;
+pub use process::{Process, Thread};
+pub use sched::{Scheduler, UserState, Woken};

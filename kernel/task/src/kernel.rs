@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file holds what the process layer has one of per machine.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+use abi::Errno;
+use base::sync::atomic::AtomicU64;
+use hal::{Platform, PowerAction};
+use mm::System;
+
+use crate::futex::FutexTable;
+use crate::process::{Parts, ProcessTable};
+use crate::sched::{Scheduler, UserState};
+use crate::syscall::UnknownCalls;
+
+/// The process layer of one machine.
+pub struct Kernel<P: Platform> {
+    machine: &'static P,
+    system: Arc<System<P>>,
+    sched: &'static Scheduler<P>,
+    pub(crate) processes: ProcessTable<P>,
+    pub(crate) futexes: FutexTable,
+    pub(crate) unknown_calls: UnknownCalls,
+    /// CLOCK_REALTIME minus CLOCK_MONOTONIC, in ns.
+    pub(crate) epoch_offset_ns: AtomicU64,
+}
+
+impl<P: Platform> Kernel<P> {
+    /// Builds the layer, which lives for ever, and starts the threads of the memory manager.
+    ///
+    /// # Panics
+    ///
+    /// When there is no memory for a thread.
+    pub fn new(system: Arc<System<P>>, sched: &'static Scheduler<P>) -> &'static Self {
+        let machine = sched.machine();
+        let kernel = Box::leak(Box::new(Self {
+            machine,
+            sched,
+            processes: ProcessTable::new(),
+            futexes: FutexTable::new(),
+            unknown_calls: UnknownCalls::new(),
+            epoch_offset_ns: AtomicU64::new(machine.epoch_offset_ns()),
+            system,
+        }));
+        let system = Arc::clone(&kernel.system);
+        let kswapd = move || system.run_kswapd(|| false);
+        sched.spawn(UserState::default(), kswapd).expect("there is memory for kswapd's stack");
+        kernel
+    }
+
+    /// Stops the machine, with everything that is due before.
+    pub(crate) fn power(&self, action: PowerAction) -> ! {
+        self.machine.power(action)
+    }
+
+    pub(crate) fn parts_for_init(&self) -> Parts {
+        Parts
+    }
+
+    /// Says that the first program cannot start, and stops the machine.
+    pub(crate) fn init_does_not_start(&self, path: &[u8], why: Errno) -> ! {
+        let path = alloc::string::String::from_utf8_lossy(path);
+        log::error!("granule: init does not start: {path}: {why}");
+        self.power(PowerAction::Off { status: 1 })
+    }
+
+    /// Returns the machine.
+    #[inline]
+    pub fn machine(&self) -> &'static P {
+        self.machine
+    }
+
+    /// Returns the memory manager.
+    #[inline]
+    pub fn system(&self) -> &Arc<System<P>> {
+        &self.system
+    }
+
+    /// Returns the scheduler.
+    #[inline]
+    pub fn sched(&self) -> &'static Scheduler<P> {
+        self.sched
+    }
+}

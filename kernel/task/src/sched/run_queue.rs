@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file is a CPU's run queue, and the switch from one thread to the next.
+
+use alloc::collections::VecDeque;
+
+use base::lock_level;
+use base::percpu::CpuId;
+use base::sync::SpinLock;
+use base::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use hal::Platform;
+
+use super::timer::TimerQueue;
+use super::{SLICE_NS, Scheduler, Thread};
+
+/// What belongs to one CPU.
+pub(super) struct Cpu<P: Platform> {
+    queue: SpinLock<RunQueue<P>, lock_level::RunQueue>,
+    /// Length of the queue, to look at without its lock.
+    nr_ready: AtomicUsize,
+    slice_end: AtomicU64,
+    pub(super) timers: SpinLock<TimerQueue<P>, lock_level::Timers>,
+}
+
+struct RunQueue<P: Platform> {
+    ready: VecDeque<&'static Thread<P>>,
+    current: Option<&'static Thread<P>>,
+    /// The thread that left for `current`, until that has arrived.
+    previous: Option<&'static Thread<P>>,
+    idle: Option<&'static Thread<P>>,
+}
+
+impl<P: Platform> Cpu<P> {
+    pub(super) fn new() -> Self {
+        let queue = RunQueue { ready: VecDeque::new(), current: None, previous: None, idle: None };
+        Self {
+            queue: SpinLock::new(queue),
+            nr_ready: AtomicUsize::new(0),
+            slice_end: AtomicU64::new(0),
+            timers: SpinLock::new(TimerQueue::new()),
+        }
+    }
+
+    pub(super) fn begin(&self, idle: &'static Thread<P>) {
+        let mut queue = self.queue.lock();
+        queue.idle = Some(idle);
+        queue.current = Some(idle);
+    }
+
+    pub(super) fn reserve(&self, nr_threads: usize) {
+        let mut queue = self.queue.lock();
+        let more = nr_threads.saturating_sub(queue.ready.len());
+        queue.ready.reserve(more);
+    }
+
+    pub(super) fn current(&self) -> &'static Thread<P> {
+        self.queue.lock().current.expect("a CPU that runs threads has adopted one")
+    }
+
+    pub(super) fn has_ready(&self) -> bool {
+        self.nr_ready.load(Ordering::SeqCst) != 0
+    }
+
+    pub(super) fn slice_end(&self) -> u64 {
+        self.slice_end.load(Ordering::Relaxed)
+    }
+
+    /// Adds a thread; tells whether it is the only one.
+    pub(super) fn push(&self, thread: &'static Thread<P>) -> bool {
+        let mut queue = self.queue.lock();
+        queue.ready.push_back(thread);
+        self.nr_ready.store(queue.ready.len(), Ordering::SeqCst);
+        queue.ready.len() == 1
+    }
+
+    fn pop(&self) -> Option<&'static Thread<P>> {
+        let mut queue = self.queue.lock();
+        let thread = queue.ready.pop_front();
+        self.nr_ready.store(queue.ready.len(), Ordering::SeqCst);
+        thread
+    }
+
+    /// Takes a thread that has left its CPU. Only such a one may run elsewhere.
+    fn steal(&self) -> Option<&'static Thread<P>> {
+        let mut queue = self.queue.lock();
+        let has_left = |thread: &&Thread<P>| !thread.on_cpu.load(Ordering::Acquire);
+        let at = queue.ready.iter().position(has_left)?;
+        let thread = queue.ready.remove(at);
+        self.nr_ready.store(queue.ready.len(), Ordering::SeqCst);
+        thread
+    }
+}
+
+impl<P: Platform> Scheduler<P> {
+    /// Makes a thread ready that is in no queue.
+    pub(super) fn enqueue(&self, thread: &'static Thread<P>) {
+        let target = self.cpu_for(thread);
+        let is_only = self.cpus.of(target).push(thread);
+        if target != self.machine.cpu() {
+            // It waits for an interrupt, or runs without an end of its slice.
+            if is_only || self.is_idle(target) {
+                self.machine.kick(target);
+            }
+        } else if is_only {
+            self.program_timer(target);
+        }
+    }
+
+    fn cpu_for(&self, thread: &Thread<P>) -> CpuId {
+        let last = CpuId::new(thread.last_cpu.load(Ordering::Relaxed));
+        if thread.on_cpu.load(Ordering::Acquire) || self.is_idle(last) {
+            return last;
+        }
+        self.some_idle_cpu().unwrap_or(last)
+    }
+
+    pub(super) fn can_steal(&self, own: CpuId) -> bool {
+        self.others(own).any(|cpu| self.cpus.of(cpu).nr_ready.load(Ordering::Relaxed) > 1)
+    }
+
+    fn others(&self, own: CpuId) -> impl Iterator<Item = CpuId> {
+        (0..self.machine.nr_cpus()).map(CpuId::new).filter(move |cpu| *cpu != own)
+    }
+
+    fn next(&self, own: CpuId) -> Option<&'static Thread<P>> {
+        let stolen = || {
+            let busy = |cpu: &CpuId| self.cpus.of(*cpu).has_ready();
+            self.others(own).filter(busy).find_map(|cpu| self.cpus.of(cpu).steal())
+        };
+        self.cpus.of(own).pop().or_else(stolen)
+    }
+
+    /// Runs another thread. Returns when somebody runs the caller again; the caller has put itself
+    /// where somebody will find it, or is the idle thread.
+    pub(super) fn switch_away(&self) {
+        lock_level::assert_may_sleep();
+        let own = self.machine.cpu();
+        let cpu = self.cpus.of(own);
+        let next = self.next(own);
+        let me = cpu.current();
+        let idle = || cpu.queue.lock().idle.expect("a CPU that runs threads has an idle thread");
+        let next = next.unwrap_or_else(idle);
+        if core::ptr::eq(next, me) {
+            return;
+        }
+        me.leave_user(self.machine);
+        let mut queue = cpu.queue.lock();
+        queue.current = Some(next);
+        queue.previous = Some(me);
+        drop(queue);
+        next.on_cpu.store(true, Ordering::Relaxed);
+        next.last_cpu.store(own.get(), Ordering::Relaxed);
+        self.machine.switch(&me.context, &next.context);
+        self.finish_switch();
+    }
+
+    /// The first thing a thread does when it runs again, maybe on another CPU.
+    pub(super) fn finish_switch(&self) {
+        let own = self.machine.cpu();
+        let cpu = self.cpus.of(own);
+        let (me, previous) = {
+            let mut queue = cpu.queue.lock();
+            (queue.current, queue.previous.take())
+        };
+        me.expect("a thread has just been switched to").enter_user(self.machine);
+        if let Some(previous) = previous {
+            // Only now: its address space is not this CPU's any more, so the thread may go and end
+            // elsewhere, and its stack has been left.
+            previous.on_cpu.store(false, Ordering::Release);
+        }
+        cpu.slice_end.store(self.machine.now_ns() + SLICE_NS, Ordering::Relaxed);
+        self.program_timer(own);
+    }
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file is a kernel thread: its stack, and the user registers that it keeps while another
+//! thread runs.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+use base::lock_level;
+use base::percpu::CpuId;
+use base::sync::SpinLock;
+use base::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use hal::thread::OutOfKernelMemory;
+use hal::{FpState, Platform, TagControl};
+use mm::Mm;
+
+use super::Scheduler;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A kernel thread.
+pub struct Thread<P: Platform> {
+    pub(super) context: P::Context,
+    /// Some CPU is on its stack.
+    pub(super) on_cpu: AtomicBool,
+    /// The CPU that it runs on or ran on last.
+    pub(super) last_cpu: AtomicUsize,
+    /// What it sleeps for, or did last.
+    pub(super) channel: AtomicU64,
+    /// Ends interruptible sleeps: a signal is pending.
+    pub(super) interrupt: AtomicBool,
+    job: SpinLock<Option<Job>, lock_level::Task>,
+    user: SpinLock<UserState<P>, lock_level::Task>,
+}
+
+/// The part of a user thread that is in registers while it runs, and its address space.
+pub struct UserState<P: Platform> {
+    /// The address space; `None` for a thread without user code.
+    pub mm: Option<Arc<Mm<P>>>,
+    /// FP/SIMD registers while it does not run.
+    pub fp: Box<FpState>,
+    /// TPIDR_EL0 while it does not run.
+    pub tls: u64,
+    /// Tag checking.
+    pub tags: TagControl,
+}
+
+impl<P: Platform> Default for UserState<P> {
+    fn default() -> Self {
+        Self { mm: None, fp: Box::default(), tls: 0, tags: TagControl::default() }
+    }
+}
+
+impl<P: Platform> Thread<P> {
+    pub(super) fn leak(context: P::Context, cpu: CpuId) -> &'static Self {
+        Box::leak(Box::new(Self {
+            context,
+            on_cpu: AtomicBool::new(false),
+            last_cpu: AtomicUsize::new(cpu.get()),
+            channel: AtomicU64::new(0),
+            interrupt: AtomicBool::new(false),
+            job: SpinLock::new(None),
+            user: SpinLock::new(UserState::default()),
+        }))
+    }
+
+    /// Calls `f` with the user state of a thread that does not run, or of the running one: its
+    /// registers are then in the CPU, and those here are old.
+    pub fn with_user<R>(&self, f: impl FnOnce(&mut UserState<P>) -> R) -> R {
+        f(&mut self.user.lock())
+    }
+
+    /// Tells whether interruptible sleeps of the thread end at once.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupt.load(Ordering::SeqCst)
+    }
+
+    /// Says whether interruptible sleeps of the thread end at once; see [`Scheduler::interrupt`].
+    pub fn set_interrupted(&self, whether: bool) {
+        self.interrupt.store(whether, Ordering::SeqCst);
+    }
+
+    /// Saves what the next thread overwrites.
+    pub(super) fn leave_user(&self, machine: &P) {
+        let mut user = self.user.lock();
+        if user.mm.is_some() {
+            machine.save_fp(&mut user.fp);
+            user.tls = machine.save_tls();
+        }
+    }
+
+    /// Loads what user code needs.
+    pub(super) fn enter_user(&self, machine: &P) {
+        let user = self.user.lock();
+        match &user.mm {
+            Some(mm) => {
+                mm.activate();
+                machine.load_fp(&user.fp);
+                machine.load_tls(user.tls);
+                machine.load_tag_control(user.tags);
+            }
+            None => machine.deactivate(),
+        }
+    }
+}
+
+impl<P: Platform> Scheduler<P> {
+    /// Runs `job` in a thread of its own, with the user state given. `job` returns when it is over,
+    /// and the address space is taken out of the user state before.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfKernelMemory`] when there is no memory for a stack.
+    pub fn spawn(
+        &'static self,
+        user: UserState<P>,
+        job: impl FnOnce() + Send + 'static,
+    ) -> Result<(), OutOfKernelMemory> {
+        let free = self.free.lock().pop();
+        let thread = match free {
+            Some(thread) => thread,
+            None => self.new_thread()?,
+        };
+        *thread.user.lock() = user;
+        thread.interrupt.store(false, Ordering::SeqCst);
+        *thread.job.lock() = Some(Box::new(job));
+        self.enqueue(thread);
+        Ok(())
+    }
+
+    fn new_thread(&'static self) -> Result<&'static Thread<P>, OutOfKernelMemory> {
+        let context = self.machine.new_context(Box::new(move || self.work()))?;
+        self.count_thread();
+        Ok(Thread::leak(context, self.machine.cpu()))
+    }
+
+    /// The life of a thread: one job after the other.
+    fn work(&'static self) -> ! {
+        self.finish_switch();
+        let me = self.current();
+        loop {
+            let job = me.job.lock().take();
+            if let Some(job) = job {
+                job();
+            }
+            // Free from here on; whoever takes it before it has left enqueues it on this CPU.
+            self.free.lock().push(me);
+            self.switch_away();
+        }
+    }
+}

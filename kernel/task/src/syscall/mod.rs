@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This folder is the system calls: one function each, in files by subject, each with its table rows.
+//!
+//! `docs/SYSCALLS.md` lists them.
+
+mod identity;
+mod limits;
+mod memory;
+mod process;
+mod random;
+pub(crate) mod restart;
+mod swap;
+mod system;
+mod tags;
+mod time;
+mod unknown;
+
+pub(crate) use unknown::UnknownCalls;
+
+use alloc::sync::Arc;
+
+use abi::{Errno, Layout, number};
+use base::sync::atomic::Ordering;
+use hal::{Platform, UserRegs};
+
+use crate::kernel::Kernel;
+use crate::process::{Thread, Work};
+
+/// What a system call returns in x0.
+pub(crate) type Outcome = Result<u64, Errno>;
+
+/// A function that does a system call.
+pub(crate) type Handler<P> = fn(&mut Call<'_, P>) -> Outcome;
+
+/// A row of the table: number and function.
+pub(crate) type Row<P> = (usize, Handler<P>);
+
+/// A system call that is being done.
+pub(crate) struct Call<'a, P: Platform> {
+    pub kernel: &'static Kernel<P>,
+    pub thread: &'a Arc<Thread<P>>,
+    pub regs: &'a mut UserRegs,
+}
+
+impl<P: Platform> Call<'_, P> {
+    /// Returns an argument, the first being 0.
+    #[inline(always)]
+    pub fn arg(&self, index: usize) -> u64 {
+        self.regs.x[index]
+    }
+
+    /// Returns an argument of 32 bits; those above are ignored, as Linux does.
+    #[inline(always)]
+    pub fn arg_u32(&self, index: usize) -> u32 {
+        self.regs.x[index] as u32
+    }
+
+    /// Returns a signed argument of 32 bits.
+    #[inline(always)]
+    pub fn arg_i32(&self, index: usize) -> i32 {
+        self.regs.x[index] as i32
+    }
+
+    /// Reads a value from user memory.
+    pub fn read<T: Layout, const N: usize>(&self, from: u64) -> Result<T, Errno> {
+        const { assert!(T::SIZE == N, "N is the size of T") };
+        Ok(T::get(&self.kernel.read_array::<N>(self.thread, from)?))
+    }
+
+    /// Returns the object behind an open file, and whether it may be written through a mapping.
+    pub fn file_to_map(&self, _fd: i32) -> Result<(Arc<mm::Shmem<P>>, bool), Errno> {
+        Err(Errno::EBADF)
+    }
+
+    /// Returns the disk that a path names.
+    pub fn disk_at(&self, _path: u64) -> Result<hal::DiskId, Errno> {
+        Err(Errno::ENOENT)
+    }
+
+    /// Writes bytes to user memory.
+    pub fn write(&self, to: u64, bytes: &[u8]) -> Result<(), Errno> {
+        Ok(self.kernel.copy_out(self.thread, to, bytes)?)
+    }
+}
+
+/// Functions by number.
+struct Table<P: Platform>(core::marker::PhantomData<P>);
+
+impl<P: Platform> Table<P> {
+    const ROWS: [Option<Handler<P>>; number::LIMIT] = {
+        let mut rows = [None; number::LIMIT];
+        let files: &[&[Row<P>]] = &[
+            Call::<P>::IDENTITY,
+            Call::<P>::LIMITS,
+            Call::<P>::MEMORY,
+            Call::<P>::PROCESS,
+            Call::<P>::RANDOM,
+            Call::<P>::SWAP,
+            Call::<P>::SYSTEM,
+            Call::<P>::TAGS,
+            Call::<P>::TIME,
+            Call::<P>::FUTEX,
+        ];
+        let mut file = 0;
+        while file < files.len() {
+            let mut row = 0;
+            while row < files[file].len() {
+                let (number, handler) = files[file][row];
+                assert!(rows[number].is_none(), "two functions for one system call");
+                rows[number] = Some(handler);
+                row += 1;
+            }
+            file += 1;
+        }
+        rows
+    };
+
+    const BY_NUMBER: &'static [Option<Handler<P>>; number::LIMIT] = &Self::ROWS;
+}
+
+/// Does the system call that user code has asked for; `regs` then hold its result.
+#[inline]
+pub(crate) fn dispatch<P: Platform>(
+    kernel: &'static Kernel<P>,
+    thread: &Arc<Thread<P>>,
+    regs: &mut UserRegs,
+) {
+    let (number, first) = (regs.x[8], regs.x[0]);
+    let handler = Table::<P>::BY_NUMBER.get(number as usize).copied().flatten();
+    let mut call = Call { kernel, thread, regs };
+    let outcome = match handler {
+        Some(handler) => handler(&mut call),
+        None => unknown::report(&mut call, number),
+    };
+    regs.x[0] = match outcome {
+        Ok(value) => value,
+        Err(why) => failed(thread, why, first),
+    };
+}
+
+#[cold]
+fn failed<P: Platform>(thread: &Thread<P>, why: Errno, first: u64) -> u64 {
+    if restart::is_restart(why) {
+        thread.restart_x0.store(first, Ordering::Relaxed);
+        thread.add_work(Work::RESTART);
+    }
+    why.to_return_value()
+}

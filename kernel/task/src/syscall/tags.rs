@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file holds prctl: tag checking of a thread, its name, and what programs ask at their start.
+
+use abi::prctl::{
+    PR_CAPBSET_READ, PR_GET_DUMPABLE, PR_GET_NAME, PR_GET_NO_NEW_PRIVS, PR_GET_SECCOMP,
+    PR_GET_TAGGED_ADDR_CTRL, PR_GET_THP_DISABLE, PR_GET_TIMERSLACK, PR_MTE_TAG_MASK,
+    PR_MTE_TAG_SHIFT, PR_MTE_TCF_ASYNC, PR_MTE_TCF_SYNC, PR_SET_DUMPABLE, PR_SET_NAME,
+    PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, PR_SET_PTRACER, PR_SET_TAGGED_ADDR_CTRL,
+    PR_SET_TIMERSLACK, PR_SET_VMA, PR_TAGGED_ADDR_ENABLE,
+};
+use abi::{Errno, number};
+use hal::{Platform, TagCheckMode, TagControl};
+
+use super::{Call, Outcome, Row};
+use crate::process::NAME_LEN;
+
+/// Nanoseconds by which timers may be late: Linux's default.
+const TIMER_SLACK_NS: u64 = 50_000;
+/// HWCAP2_MTE3 (arch/arm64/include/uapi/asm/hwcap.h): asymmetric checking.
+const HWCAP2_MTE3: u64 = 1 << 22;
+
+impl<P: Platform> Call<'_, P> {
+    pub(super) const TAGS: &'static [Row<P>] = &[(number::PRCTL, prctl)];
+}
+
+fn prctl<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
+    match u64::from(call.arg_u32(0)) {
+        PR_SET_TAGGED_ADDR_CTRL => set_tagged_addr_ctrl(call),
+        PR_GET_TAGGED_ADDR_CTRL => get_tagged_addr_ctrl(call),
+        PR_SET_NAME => set_name(call),
+        PR_GET_NAME => call.write(call.arg(1), &call.thread.name()).map(|()| 0),
+        PR_GET_DUMPABLE => Ok(1),
+        PR_SET_DUMPABLE if call.arg(1) > 1 => Err(Errno::EINVAL),
+        PR_SET_NO_NEW_PRIVS if call.arg(1) != 1 => Err(Errno::EINVAL),
+        PR_SET_PDEATHSIG if call.arg(1) > 64 => Err(Errno::EINVAL),
+        PR_SET_DUMPABLE | PR_SET_NO_NEW_PRIVS | PR_SET_PDEATHSIG | PR_SET_TIMERSLACK
+        | PR_SET_PTRACER | PR_SET_VMA => Ok(0),
+        PR_GET_NO_NEW_PRIVS | PR_GET_SECCOMP | PR_GET_THP_DISABLE => Ok(0),
+        PR_CAPBSET_READ if call.arg(1) > 40 => Err(Errno::EINVAL),
+        PR_CAPBSET_READ => Ok(1),
+        PR_GET_TIMERSLACK => Ok(TIMER_SLACK_NS),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+fn set_name<P: Platform>(call: &Call<'_, P>) -> Outcome {
+    let mut name = [0; NAME_LEN];
+    // A string shorter than the field may end where memory does.
+    let stop = call.kernel.copy_in(call.thread, call.arg(1), &mut name[..NAME_LEN - 1]);
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(NAME_LEN - 1);
+    if let Err(stopped) = stop
+        && stopped.done <= end
+    {
+        return Err(Errno::EFAULT);
+    }
+    call.thread.set_name(&name[..end]);
+    Ok(0)
+}
+
+fn is_rest_zero<P: Platform>(call: &Call<'_, P>, first: usize) -> bool {
+    (first..5).all(|index| call.arg(index) == 0)
+}
+
+/// As Linux's set_tagged_addr_ctrl(): the mode is the strictest of the acceptable ones that is
+/// cheap; both acceptable means asymmetric where the CPU has it, else asynchronous
+/// (arch/arm64/kernel/mte.c, mte_update_sctlr_user(); the default preference is asynchronous).
+fn set_tagged_addr_ctrl<P: Platform>(call: &Call<'_, P>) -> Outcome {
+    let wish = call.arg(1);
+    let machine = call.kernel.machine();
+    let of_mte =
+        if machine.has_tags() { PR_MTE_TCF_SYNC | PR_MTE_TCF_ASYNC | PR_MTE_TAG_MASK } else { 0 };
+    if wish & !(PR_TAGGED_ADDR_ENABLE | of_mte) != 0 || !is_rest_zero(call, 2) {
+        return Err(Errno::EINVAL);
+    }
+    let has_asymmetric = machine.hwcaps().1 & HWCAP2_MTE3 != 0;
+    let mode = match (wish & PR_MTE_TCF_SYNC != 0, wish & PR_MTE_TCF_ASYNC != 0) {
+        (false, false) => TagCheckMode::None,
+        (true, false) => TagCheckMode::Sync,
+        (true, true) if has_asymmetric => TagCheckMode::Asymmetric,
+        (_, true) => TagCheckMode::Async,
+    };
+    let include = ((wish & PR_MTE_TAG_MASK) >> PR_MTE_TAG_SHIFT) as u16;
+    let tags = TagControl { mode, include };
+    call.kernel.sched().current().with_user(|user| user.tags = tags);
+    machine.load_tag_control(tags);
+    call.thread.tagged_addr_ctrl.store(wish, base::sync::atomic::Ordering::Relaxed);
+    Ok(0)
+}
+
+fn get_tagged_addr_ctrl<P: Platform>(call: &Call<'_, P>) -> Outcome {
+    if !is_rest_zero(call, 1) {
+        return Err(Errno::EINVAL);
+    }
+    Ok(call.thread.tagged_addr_ctrl.load(base::sync::atomic::Ordering::Relaxed))
+}
