@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! This file puts the EL0 programs of `tests/user` into initramfs archives.
+//! This file finds the tests in the EL0 programs of `tests/user`, and puts them into archives.
+//!
+//! A program with a section called [`SECTION`] has several tests, whose names are the lines of that
+//! section; they are called `program::test`. Any other program is a test itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use object::{Object, ObjectSection};
 use xtask::build::{self, USER_PACKAGE};
 use xtask::error::Error;
 use xtask::guest;
@@ -15,6 +19,9 @@ const RUNNER: &str = "runner";
 
 /// The machine of tests that ask for no other.
 const MACHINE: &str = "test";
+
+/// The section with the names of a program's tests (`tests/user/src/trial.rs`).
+const SECTION: &str = ".granule_tests";
 
 /// The programs' files, by name.
 #[derive(Clone, Debug)]
@@ -39,23 +46,65 @@ impl Programs {
         guest::initramfs_of(self.path(name))
     }
 
-    /// Makes an initramfs whose init runs the programs called `tests`, found in `/tests`.
+    /// Makes an initramfs whose init runs `tests`, unless its arguments say otherwise.
     ///
     /// # Errors
     ///
-    /// When one cannot be read.
+    /// When a program cannot be read.
     pub fn with_runner(&self, tests: &[String]) -> Result<Vec<u8>, Error> {
-        let read = |name: &str| {
-            let path = self.path(name);
-            std::fs::read(path).map_err(Error::file("read", path))
-        };
         let mut tree = Initramfs::new();
-        tree.program("init", &read(RUNNER)?);
+        tree.program("init", &self.read(RUNNER)?);
         tree.dir("tests");
-        for name in tests {
-            tree.program(&format!("tests/{name}"), &read(name)?);
+        tree.file("tests/plan", tests.join("\n").as_bytes());
+        let programs: BTreeSet<&str> = tests.iter().map(|test| program_of(test)).collect();
+        for name in programs {
+            tree.program(&format!("tests/{name}"), &self.read(name)?);
         }
         Ok(tree.finish())
+    }
+
+    /// Returns the names of the tests, by the machine that they want.
+    ///
+    /// # Errors
+    ///
+    /// When a program cannot be read.
+    ///
+    /// # Panics
+    ///
+    /// When the workspace has no package of EL0 programs.
+    pub fn tests_by_machine(
+        &self,
+        metadata: &Metadata,
+    ) -> Result<BTreeMap<String, Vec<String>>, Error> {
+        let package = metadata.package(USER_PACKAGE).expect("a member of this workspace");
+        let table = package.metadata.as_ref().and_then(|table| table.granule.as_ref());
+        let mut tests: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for name in self.0.keys() {
+            if table.is_none_or(|table| !table.tools.contains(name)) {
+                let machine = table.and_then(|table| table.machine.get(name));
+                let machine = machine.map_or(MACHINE, String::as_str);
+                tests.entry(machine.to_owned()).or_default().extend(self.tests_of(name)?);
+            }
+        }
+        Ok(tests)
+    }
+
+    /// Returns the names of the tests in a program.
+    fn tests_of(&self, program: &str) -> Result<Vec<String>, Error> {
+        let bytes = self.read(program)?;
+        let names = object::File::parse(&*bytes)
+            .ok()
+            .and_then(|elf| elf.section_by_name(SECTION)?.data().ok())
+            .map(|names| String::from_utf8_lossy(names));
+        Ok(match names {
+            Some(names) => names.lines().map(|name| format!("{program}::{name}")).collect(),
+            None => vec![program.to_owned()],
+        })
+    }
+
+    fn read(&self, program: &str) -> Result<Vec<u8>, Error> {
+        let path = self.path(program);
+        std::fs::read(path).map_err(Error::file("read", path))
     }
 
     /// Returns the file of a program.
@@ -68,24 +117,9 @@ impl Programs {
     }
 }
 
-/// Returns the names of the programs that are tests, by the machine that they want.
-///
-/// # Panics
-///
-/// When the workspace has no package of EL0 programs.
-pub fn tests_by_machine(metadata: &Metadata) -> BTreeMap<String, Vec<String>> {
-    let package = metadata.package(USER_PACKAGE).expect("a member of this workspace");
-    let table = package.metadata.as_ref().and_then(|table| table.granule.as_ref());
-    let is_tool = |name: &String| table.is_some_and(|table| table.tools.contains(name));
-    let mut tests: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for target in package.targets.iter().filter(|target| target.is_bin()) {
-        if !is_tool(&target.name) {
-            let machine = table.and_then(|table| table.machine.get(&target.name));
-            let machine = machine.map_or(MACHINE, String::as_str);
-            tests.entry(machine.to_owned()).or_default().push(target.name.clone());
-        }
-    }
-    tests
+/// Returns the name of the program that a test is in.
+fn program_of(test: &str) -> &str {
+    test.split_once("::").map_or(test, |(program, _)| program)
 }
 
 #[cfg(test)]
@@ -94,10 +128,13 @@ mod tests {
 
     #[test]
     fn tools_are_no_tests_and_every_machine_exists() {
-        let tests = tests_by_machine(&Metadata::read().expect("cargo metadata"));
+        let programs = Programs::build().expect("the EL0 programs");
+        let metadata = Metadata::read().expect("cargo metadata");
+        let tests = programs.tests_by_machine(&metadata).expect("ELFs");
         let all: Vec<&String> = tests.values().flatten().collect();
         assert!(all.iter().any(|name| *name == "argv_names_the_program"), "{all:?}");
-        assert!(!all.iter().any(|name| *name == RUNNER), "{all:?}");
+        assert!(all.iter().any(|name| *name == "tags::fork_copies_tags"), "{all:?}");
+        assert!(!all.iter().any(|name| program_of(name) == RUNNER), "{all:?}");
         for machine in tests.keys() {
             xtask::profile::Profile::load(machine).unwrap_or_else(|error| panic!("{error}"));
         }

@@ -46,6 +46,11 @@ impl Initramfs {
         self.entry(&Entry { mode: S_IFREG | 0o755, nr_links: 1, path, content });
     }
 
+    /// Adds a file.
+    pub fn file(&mut self, path: &str, content: &[u8]) {
+        self.entry(&Entry { mode: S_IFREG | 0o644, nr_links: 1, path, content });
+    }
+
     /// Adds a symbolic link to `target`.
     pub fn symlink(&mut self, path: &str, target: &str) {
         let content = target.as_bytes();

@@ -14,15 +14,8 @@ pub mod memory;
 pub mod process;
 pub mod sys;
 pub mod tags;
+pub mod trial;
 pub mod vmstat;
-
-use std::process::ExitCode;
 
 /// The kselftest exit code of a test that could not be made here (`KSFT_SKIP`).
 pub const SKIP: u8 = 4;
-
-/// Ends a test that cannot be made here; the last line of its output is the reason.
-pub fn skip(reason: &str) -> ExitCode {
-    println!("{reason}");
-    ExitCode::from(SKIP)
-}

@@ -7,6 +7,7 @@ use core::arch::asm;
 
 use crate::memory::{Mapping, PAGE};
 use crate::sys::{self, Errno};
+use crate::trial::Skip;
 
 /// Bytes that share a tag.
 pub const GRANULE: usize = 16;
@@ -47,6 +48,15 @@ pub const ALL_BUT_ZERO: usize = 0xfffe << INCLUDE_SHIFT;
 /// Returns whether this machine has memory with tags.
 pub fn has_mte() -> bool {
     hwcap2() & HWCAP2_MTE != 0
+}
+
+/// Goes on only where there is memory with tags.
+///
+/// # Errors
+///
+/// Elsewhere.
+pub fn needed() -> Result<(), Skip> {
+    if has_mte() { Ok(()) } else { Err(Skip("no MTE (HWCAP2_MTE)")) }
 }
 
 /// Returns whether this machine can check loads at once and stores later.
