@@ -11,12 +11,13 @@ mod world;
 use std::sync::Arc;
 
 use base::percpu::CpuId;
-use base::{PageRange, Vpn};
-use hal::sim::{SimConfig, explore};
-use mm::{Advice, Prot, Shmem};
-use world::oracle::{CELLS, GRANULES, Object};
-use world::process::{Process, RW, TAGGED};
-use world::{CPU0, Dice, World, config};
+use hal::BlockOp;
+use hal::sim::{IoFault, SimConfig, explore};
+use mm::{MmEvent, Shmem};
+use world::actor::{Actor, MOST_PAGES};
+use world::oracle::Object;
+use world::process::{Process, TAGGED};
+use world::{CPU0, Dice, Footprint, World, config};
 
 /// Returns the seeds to run: those asked for, or `default`.
 fn seeds(default: u64) -> std::ops::Range<u64> {
@@ -38,126 +39,6 @@ fn machine_of(seed: u64, nr_cpus: usize) -> SimConfig {
     // tables locked. Where the judge minds that, nothing is moved.
     let judges_new_mappings = dice.one_in(2);
     SimConfig { nr_cpus, hw_access_flag, hw_dirty, judges_new_mappings, ..config(seed) }
-}
-
-/// Most pages a process maps: a few processes together want more than there is.
-const MOST_PAGES: usize = 160;
-
-/// A process that does random things.
-struct Actor {
-    p: Process,
-    dice: Dice,
-}
-
-impl Actor {
-    fn new(p: Process, seed: u64) -> Self {
-        p.check_tags(hal::TagCheckMode::Sync);
-        Self { p, dice: Dice::new(seed) }
-    }
-
-    fn page(&mut self) -> Option<Vpn> {
-        let pages = self.p.oracle.mapped();
-        (!pages.is_empty()).then(|| pages[self.dice.roll(pages.len() as u64) as usize])
-    }
-
-    /// Chooses some mapped pages that lie side by side.
-    fn range(&mut self, most: u64) -> Option<PageRange> {
-        let start = self.page()?;
-        let want = 1 + self.dice.roll(most);
-        let is_mapped = |n: &u64| self.p.oracle.pages.contains_key(&start.add(*n));
-        let nr = (0..want).take_while(is_mapped).count() as u64;
-        Some(PageRange::of_len(start, nr))
-    }
-
-    /// Does one random thing other than fork and exit.
-    fn step(&mut self) {
-        let action = self.dice.roll(100);
-        match action {
-            0..8 => self.map(),
-            8..45 => self.write_some(),
-            45..60 => self.retag(),
-            60..74 => self.verify(),
-            74..77 => self.unmap(),
-            77..81 => self.protect(),
-            81..84 => self.remap(),
-            _ => self.advise(),
-        }
-    }
-
-    fn map(&mut self) {
-        if self.p.oracle.pages.len() < MOST_PAGES {
-            let flags = if self.dice.one_in(2) { TAGGED } else { RW };
-            let nr_pages = 1 + self.dice.roll(40);
-            self.p.map(nr_pages, flags);
-        }
-    }
-
-    fn write_some(&mut self) {
-        let Some(pages) = self.range(6) else { return };
-        for page in pages.pages() {
-            if self.p.oracle.pages[&page].prot.contains(Prot::WRITE) {
-                let (cell, value) = (self.dice.roll(CELLS.len() as u64), self.dice.next());
-                // Zero pages are swapped without I/O: make some.
-                let value = if self.dice.one_in(5) { 0 } else { value };
-                self.p.write(page, cell as usize, value);
-            }
-        }
-    }
-
-    fn retag(&mut self) {
-        let Some(page) = self.page() else { return };
-        if self.p.oracle.pages[&page].prot.contains(Prot::WRITE) {
-            let granule = self.dice.roll(GRANULES.len() as u64) as usize;
-            let tag = self.dice.roll(16) as u8;
-            self.p.retag(page, granule, tag);
-        }
-    }
-
-    fn verify(&mut self) {
-        let Some(pages) = self.range(8) else { return };
-        pages.pages().for_each(|page| self.p.verify(page));
-    }
-
-    fn unmap(&mut self) {
-        if let Some(pages) = self.range(24) {
-            self.p.unmap(pages);
-        }
-    }
-
-    fn protect(&mut self) {
-        let Some(pages) = self.range(12) else { return };
-        let prot = match self.dice.roll(4) {
-            0 => Prot::empty(),
-            1 => Prot::READ,
-            _ => Prot::READ | Prot::WRITE,
-        };
-        let tag = self.dice.one_in(3);
-        self.p.protect(pages, prot, tag);
-    }
-
-    fn remap(&mut self) {
-        if self.p.world.machine.config().judges_new_mappings {
-            return;
-        }
-        let Some(pages) = self.range(8) else { return };
-        // mremap wants one area; take the one the first page is in.
-        let area = self.p.call(|mm| mm.area_view(pages.start)).expect("mapped").pages;
-        self.p.remap(pages.intersect(area), None);
-    }
-
-    fn advise(&mut self) {
-        let Some(pages) = self.range(32) else { return };
-        let is_private =
-            |page| matches!(self.p.oracle.pages[&page].home, world::oracle::Home::Private(_));
-        let all_private = pages.pages().all(is_private);
-        let advice = match self.dice.roll(8) {
-            0 => Advice::DontNeed,
-            1 if all_private => Advice::Free,
-            2 => Advice::Cold,
-            _ => Advice::PageOut,
-        };
-        self.p.advise(pages, advice);
-    }
 }
 
 /// Several processes take turns; everything is checked between turns now and then.
@@ -197,6 +78,54 @@ fn processes_in_turn_agree_with_the_oracle() {
         world.audit();
         assert_eq!(world.footprint(), before, "everything is given back");
     });
+}
+
+/// Several processes take turns while allocations and disk requests fail now and then. What fails is
+/// tried again; nothing else may differ.
+#[test]
+fn processes_in_turn_survive_failing_disks_and_allocations() {
+    explore(seeds(if cfg!(shuttle) { 20 } else { 300 }), |seed| {
+        let world = World::new(machine_of(seed, 2)).patient();
+        let before = world.footprint();
+        let mut dice = Dice::new(seed);
+        let mut actors = vec![Actor::new(world.process(CPU0), dice.next())];
+        for step in 0..200 {
+            let turn = dice.roll(actors.len() as u64) as usize;
+            match dice.roll(50) {
+                0 if actors.len() < 4 => {
+                    let child = actors[turn].p.fork(CpuId::new(dice.roll(2) as usize));
+                    actors.push(Actor::new(child, dice.next()));
+                }
+                1 if actors.len() > 1 => actors.swap_remove(turn).p.exit(),
+                _ => {
+                    trouble(&world, &mut dice);
+                    actors[turn].access();
+                    world.machine.fail_allocs(0);
+                    world.machine.clear_io_faults();
+                    actors[turn].step();
+                }
+            }
+            if step % 25 == 24 {
+                world.audit();
+            }
+        }
+        actors.iter_mut().for_each(|actor| actor.p.verify_all());
+        actors.into_iter().for_each(|actor| actor.p.exit());
+        world.audit();
+        let retired = world.count(MmEvent::SwpOutError);
+        let expected = Footprint { swap_free: before.swap_free - retired, ..before };
+        assert_eq!(world.footprint(), expected, "everything is given back but {retired} slots");
+    });
+}
+
+/// Lets allocations and requests fail from now on.
+fn trouble(world: &World, dice: &mut Dice) {
+    world.machine.fail_allocs([0, 2, 5, 20][dice.roll(4) as usize]);
+    for op in [BlockOp::Read, BlockOp::Write] {
+        if dice.one_in(2) {
+            world.machine.fail_io(IoFault::any().of(op).nth(1 + dice.roll(6)));
+        }
+    }
 }
 
 /// Several processes at once, each on its CPU, with reclaim in the background.

@@ -2,8 +2,9 @@
 //! This file brings a swapped page back for the program that touches it.
 //!
 //! All swap-in goes through the swap cache, so two faults on one slot meet in one folio, and its
-//! lock decides who restores the tags. The order matters: content read, tags restored, entry
-//! written, and only then the slot's count lowered; the slot's tags live until then.
+//! lock decides who restores the tags. The order matters: content read, tags restored, and only
+//! then the slot's count lowered and the entry written, both under the table's lock. The slot and
+//! its tags live until the folio leaves the cache, which takes the folio lock held here.
 
 use base::{Pfn, Vpn};
 use hal::{Access, Machine, PteSlot};

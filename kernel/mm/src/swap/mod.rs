@@ -13,7 +13,7 @@
 //! 4. The folio leaves the cache (`cache.rs`) if nobody has come for it. The word then keeps a
 //!    shadow, from which a later swap-in learns how long the page was gone.
 //! 5. A fault, or swapoff, finds the folio in the cache or reads it (`swap_in.rs`), restores the
-//!    tags once, under the folio lock, maps it, and only then lowers the count.
+//!    tags once, under the folio lock, and only then lowers the count and maps it.
 //! 6. When the count is 0 and the folio leaves the cache, the slot is free: its tags are dropped,
 //!    its word is 0 (`slot.rs`).
 //!

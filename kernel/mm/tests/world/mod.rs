@@ -2,6 +2,7 @@
 //! This file sets up a simulated machine with swap, for tests of the memory manager.
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
+pub mod actor;
 pub mod dice;
 pub mod oracle;
 pub mod process;
@@ -26,6 +27,8 @@ pub const SWAP: DiskId = DiskId(0);
 pub struct World {
     pub machine: SimMachine,
     pub system: Arc<System<SimMachine>>,
+    /// Whether accesses that fail for want of memory, or by the disk, are tried again.
+    pub is_patient: bool,
 }
 
 /// Returns the configuration most tests start from: 2 MiB of RAM, 8 MiB of swap, two CPUs.
@@ -46,13 +49,18 @@ impl World {
         let machine = config.build();
         machine.clone().run_on(CPU0, || {
             let system = System::new(machine.clone());
-            let world = Self { machine, system };
+            let world = Self { machine, system, is_patient: false };
             if has_disk {
                 world.make_swap(SWAP);
                 world.system.swap_on(SWAP, None).expect("a fresh swap area");
             }
             world
         })
+    }
+
+    /// Lets accesses be tried again when memory or the disk failed them.
+    pub fn patient(self) -> Self {
+        Self { is_patient: true, ..self }
     }
 
     /// Writes the header of a swap area that fills the disk, as mkswap does.

@@ -50,7 +50,11 @@ impl Process {
                     Err(fault) if fault.cause == FaultCause::TagCheck => {
                         return Err(AccessError::TagCheck);
                     }
-                    Err(fault) => self.mm.fault(&fault).map_err(AccessError::Fault)?,
+                    Err(fault) => match self.mm.fault(&fault) {
+                        Err(FaultError::OutOfMemory | FaultError::NoContent)
+                            if self.world.is_patient => {}
+                        resolved => resolved.map_err(AccessError::Fault)?,
+                    },
                 }
             }
             panic!("an access faults for ever")
