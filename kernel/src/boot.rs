@@ -176,7 +176,6 @@ pub fn memory(tree: &DeviceTree<'_>, device_tree: PhysRange) -> MemoryLayout {
 }
 
 /// Returns the initial ramdisk, if there is one in RAM.
-#[expect(dead_code, reason = "there is no init yet")]
 pub fn initrd(tree: &DeviceTree<'_>, layout: &MemoryLayout) -> Option<&'static [u8]> {
     let initrd = tree.initrd.clone()?;
     if !layout.ram.iter().any(|ram| ram.start <= initrd.start && initrd.end <= ram.end) {

@@ -42,7 +42,6 @@ impl<'a> CommandLine<'a> {
     }
 
     /// Returns the arguments for init.
-    #[cfg_attr(target_os = "none", expect(dead_code, reason = "there is no init yet"))]
     pub fn init_args(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         words(self.init).map(unquoted)
     }

@@ -18,7 +18,8 @@ use arch::linear_map::LinearMap;
 use arch::timer::{self, Ticks};
 use arch::{cache, cpu, fp, mte, page, sysreg, tlbi, user_copy, user_run};
 use base::percpu::CpuId;
-use base::{Pfn, PhysAddr, VirtAddr, sync};
+use base::sync::{self, OnceCell};
+use base::{Pfn, PhysAddr, VirtAddr};
 use drivers::gicv3::{self, Gicv3};
 use hal::thread::OutOfKernelMemory;
 use hal::tlb::TlbiCount;
@@ -27,6 +28,7 @@ use hal::{
     IoError, IoTicket, PageTags, PhysMem, PowerAction, PteMem, PteSlot, Reach, RunUser, Segment,
     TagControl, TagMem, Threads, Tlb, Trap, UserFault, UserMem, UserRegs, Wait, WaitChannel,
 };
+use task::Scheduler;
 
 use crate::{console, heap, panic, power, smp};
 
@@ -246,10 +248,14 @@ impl BlockDevs for Granule {
     }
 }
 
-/// Without a scheduler: the caller is the only thread of its CPU, so it waits in place. WFE ends at
-/// the latest with the timer's event stream, so no wake-up has to be sent.
+/// Sleeping is the scheduler's. Before there is one, and in the in-guest tests, the caller is the
+/// only thread of its CPU and waits in place; WFE ends at the latest with the timer's event stream,
+/// so no wake-up has to be sent.
 impl Wait for Granule {
-    fn sleep_until(&self, _: WaitChannel, ready: &mut dyn FnMut() -> bool) {
+    fn sleep_until(&self, channel: WaitChannel, ready: &mut dyn FnMut() -> bool) {
+        if let Some(scheduler) = SCHEDULER.get() {
+            return scheduler.sleep_until(channel, ready);
+        }
         base::lock_level::assert_may_sleep();
         while !ready() {
             while self.take_interrupt().is_some() {}
@@ -257,13 +263,27 @@ impl Wait for Granule {
         }
     }
 
-    fn wake_all(&self, _: WaitChannel) {
-        sync::notify();
+    fn wake_all(&self, channel: WaitChannel) {
+        match SCHEDULER.get() {
+            Some(scheduler) => scheduler.wake_all(channel),
+            None => sync::notify(),
+        }
     }
 
     fn cond_resched(&self) {
-        while self.take_interrupt().is_some() {}
+        match SCHEDULER.get() {
+            Some(scheduler) => scheduler.cond_resched(),
+            None => while self.take_interrupt().is_some() {},
+        }
     }
+}
+
+/// Who decides which thread runs, once there are threads.
+static SCHEDULER: OnceCell<&'static Scheduler<Granule>> = OnceCell::new();
+
+/// Lets the scheduler decide from now on.
+pub fn set_scheduler(scheduler: &'static Scheduler<Granule>) {
+    SCHEDULER.set(scheduler);
 }
 
 impl RunUser for Granule {

@@ -33,6 +33,8 @@ mod power;
 mod provoke;
 #[cfg(target_os = "none")]
 mod smp;
+#[cfg(target_os = "none")]
+mod start;
 
 /// Brings the machine up. Entered from boot/head.S on the boot CPU, with the physical addresses of
 /// the device tree and of the image, and the exception level that the loader used.
@@ -41,9 +43,13 @@ mod smp;
 #[unsafe(no_mangle)]
 extern "C" fn kernel_main(device_tree: u64, image: u64, entry_level: u64) -> ! {
     use alloc::boxed::Box;
+    use alloc::sync::Arc;
 
     use base::PhysAddr;
-    use hal::{Clock, Devices, PowerAction};
+    use hal::Clock;
+    #[cfg(feature = "ktest")]
+    use hal::{Devices, PowerAction};
+    use mm::System;
 
     arch::image::set_load_address(PhysAddr::new(image));
     let (tree, tree_range) = boot::device_tree(PhysAddr::new(device_tree));
@@ -57,7 +63,8 @@ extern "C" fn kernel_main(device_tree: u64, image: u64, entry_level: u64) -> ! {
     let mut machine = boot::machine(&tree, &command_line, features, &layout);
     #[cfg(feature = "ktest")]
     let tests = ktest::reserve(&mut machine, &command_line);
-    let machine: &'static machine::Granule = Box::leak(Box::new(machine));
+    let system: &'static Arc<System<machine::Granule>> = Box::leak(Box::new(System::new(machine)));
+    let machine = system.machine();
     machine.init_cpu();
     boot::console_input(machine);
     smp::boot_cpu_is_online();
@@ -74,7 +81,8 @@ extern "C" fn kernel_main(device_tree: u64, image: u64, entry_level: u64) -> ! {
         let status = u8::from(ktest::run(machine, frames, filter) > 0);
         machine.power(PowerAction::Off { status });
     }
-    machine.power(PowerAction::Off { status: 0 })
+    let initrd = boot::initrd(&tree, &layout);
+    start::run(system, start::Handover { initrd, command_line })
 }
 
 #[cfg(not(target_os = "none"))]

@@ -197,6 +197,11 @@ impl<M: Machine> Shmem<M> {
         Ok(object)
     }
 
+    /// Returns the memory manager the object belongs to.
+    pub fn system(&self) -> &Arc<System<M>> {
+        &self.system
+    }
+
     /// Returns the number of the object: its inode number for /proc/self/maps.
     pub fn id(&self) -> u32 {
         self.id

@@ -125,8 +125,8 @@ impl<P: Platform> Kernel<P> {
                 Ok::<_, Errno>(child)
             })?;
             child.inherit(parent, request.flags);
-            // An exit of the group that has begun did not see this thread.
-            if own.group_exit().is_some() {
+            // An exit of the group or an exec that has begun did not see this thread.
+            if own.group_exit().is_some() || own.is_execing.load(Ordering::SeqCst) {
                 child.add_work(Work::EXIT);
             }
             return Ok(child);

@@ -58,7 +58,7 @@ impl<P: Platform> Kernel<P> {
         if thread.tid() == process.pid
             && let Some(status) = status
         {
-            process.leader_exit.set_once(status);
+            *process.leader_exit.lock() = Some(status);
         }
         if is_last {
             self.become_zombie(process);
@@ -83,7 +83,7 @@ impl<P: Platform> Kernel<P> {
     }
 
     fn become_zombie(&'static self, process: &Arc<Process<P>>) {
-        let leader = || process.leader_exit.get().copied();
+        let leader = || *process.leader_exit.lock();
         let status = process.group_exit().or_else(leader).unwrap_or(ExitStatus::Code(0));
         if process.pid == INIT {
             self.init_ended(status);

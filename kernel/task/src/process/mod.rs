@@ -31,7 +31,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use base::lock_level;
-use base::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use base::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use base::sync::{OnceCell, SpinLock};
 use hal::Platform;
 use mm::Mm;
@@ -87,7 +87,9 @@ pub struct Process<P: Platform> {
     /// How the process ends; the first to set it wins.
     group_exit: OnceCell<ExitStatus>,
     /// How its first thread ended, on its own.
-    leader_exit: OnceCell<ExitStatus>,
+    leader_exit: SpinLock<Option<ExitStatus>, lock_level::Task>,
+    /// A thread replaces the program and waits until the others have left.
+    is_execing: AtomicBool,
     /// Set when a child made by vfork needs its parent's memory no more.
     vfork_done: AtomicU32,
 }
@@ -131,7 +133,8 @@ impl<P: Platform> Process<P> {
             mm: SpinLock::new(mm),
             image: SpinLock::new(image),
             group_exit: OnceCell::new(),
-            leader_exit: OnceCell::new(),
+            leader_exit: SpinLock::new(None),
+            is_execing: AtomicBool::new(false),
             vfork_done: AtomicU32::new(0),
         })
     }
@@ -152,6 +155,8 @@ impl<P: Platform> Process<P> {
     }
 
     pub(crate) fn close_files(&self) {}
+
+    pub(crate) fn close_files_on_exec(&self) {}
 
     pub(crate) fn image(&self) -> Arc<Image> {
         Arc::clone(&self.image.lock())

@@ -104,6 +104,14 @@ impl<P: Platform> Thread<P> {
 }
 
 impl<P: Platform> Scheduler<P> {
+    /// Gives the running thread another user state, and loads it. Returns the old one.
+    pub fn replace_user(&self, user: UserState<P>) -> UserState<P> {
+        let me = self.current();
+        let old = me.with_user(|own| core::mem::replace(own, user));
+        me.enter_user(self.machine);
+        old
+    }
+
     /// Runs `job` in a thread of its own, with the user state given. `job` returns when it is over,
     /// and the address space is taken out of the user state before.
     ///

@@ -91,3 +91,6 @@ pub(crate) fn child_ended<P: Platform>(
 pub(crate) fn child_info(_pid: u32, _event: ChildEvent) -> [u8; 128] {
     [0; 128]
 }
+
+/// Forgets handlers and the alternate stack: they were the old program's.
+pub(crate) fn exec_resets<P: Platform>(_kernel: &'static Kernel<P>, _thread: &Arc<Thread<P>>) {}
