@@ -8,6 +8,7 @@ use libtest_mimic::Failed;
 use tests::harness::{self, Scenario};
 use tests::lab::{self, Boot, Lab, Transcript};
 use xtask::initramfs::Initramfs;
+use xtask::size::Size;
 use xtask::watchdog::Ending;
 
 const PREFIX: &str = "machine";
@@ -18,15 +19,20 @@ const PROGRAM: &str = "argv_names_the_program";
 /// The status of a kernel that panicked.
 const PANIC_STATUS: i32 = 101;
 
-const SCENARIOS: [Scenario; 14] = [
+/// RAM of a machine that has to swap, and what the demo maps on it, in MiB.
+const SMALL_RAM: u64 = 64;
+const LARGE_DEMO: u64 = 80;
+
+const SCENARIOS: [Scenario; 15] = [
     Scenario { name: "panic_is_symbolised", run: panic_is_symbolised },
     Scenario { name: "kernel_fault_is_symbolised", run: kernel_fault_is_symbolised },
     Scenario { name: "hang_is_caught", run: hang_is_caught },
-    Scenario { name: "el2_entry_works", run: |lab, cpus| works(lab, "el2", cpus) },
-    Scenario { name: "no_mte_works", run: |lab, cpus| works(lab, "no-mte", cpus) },
+    Scenario { name: "memory_larger_than_ram_survives", run: |lab, cpus| swaps(lab, "test", cpus) },
+    Scenario { name: "el2_entry_works", run: |lab, cpus| swaps(lab, "el2", cpus) },
+    Scenario { name: "pci_disk_works", run: |lab, cpus| swaps(lab, "pci-disk", cpus) },
+    Scenario { name: "no_mte_is_said_and_swaps", run: no_mte_is_said_and_swaps },
     Scenario { name: "no_disk_works", run: |lab, cpus| works(lab, "no-disk", cpus) },
-    Scenario { name: "blank_disk_works", run: |lab, cpus| works(lab, "blank-disk", cpus) },
-    Scenario { name: "pci_disk_works", run: |lab, cpus| works(lab, "pci-disk", cpus) },
+    Scenario { name: "blank_disk_is_reported", run: blank_disk_is_reported },
     Scenario { name: "deterministic_runs_are_equal", run: deterministic_runs_are_equal },
     Scenario { name: "cut_initramfs_is_reported", run: cut_initramfs_is_reported },
     Scenario { name: "initramfs_of_noise_is_reported", run: initramfs_of_noise_is_reported },
@@ -66,6 +72,43 @@ fn hang_is_caught(lab: &Lab, cpus: u32) -> Result<(), Failed> {
         return transcript.expect("a hang", false);
     };
     transcript.expect("the sleeper's line last", hang.last_line == "sleeper: asleep")
+}
+
+/// Runs the demo with more memory than the machine has, and expects that nothing is lost.
+fn swaps(lab: &Lab, machine: &str, cpus: u32) -> Result<(), Failed> {
+    demo_on(lab, machine, cpus).map(drop)
+}
+
+fn no_mte_is_said_and_swaps(lab: &Lab, cpus: u32) -> Result<(), Failed> {
+    let transcript = demo_on(lab, "no-mte", cpus)?;
+    let says_so = |line: &String| line.contains("this machine has no tags");
+    transcript.expect("a line that says so", transcript.lines.iter().any(says_so))
+}
+
+fn demo_on(lab: &Lab, machine: &str, cpus: u32) -> Result<Transcript, Failed> {
+    let mut boot = boot_on(machine, cpus)?;
+    boot.machine.memory = Size::mib(SMALL_RAM);
+    boot.initramfs = Some(lab.programs()?.as_init("demo")?);
+    boot.init_args = vec![String::from("--mib"), LARGE_DEMO.to_string()];
+    let transcript = lab.boot(boot)?;
+    transcript.expect("status 0", transcript.status() == Some(0))?;
+    // What cannot have been in memory all the time: the map of one side, but for all of RAM.
+    let least = (LARGE_DEMO - SMALL_RAM) * 256;
+    let swapped_out = transcript.lines.iter().find_map(|line| pages_swapped_out(line));
+    transcript.expect("pages swapped out", swapped_out.is_some_and(|pages| pages >= least))?;
+    Ok(transcript)
+}
+
+/// Reads the demo's row about pages that went to swap.
+fn pages_swapped_out(line: &str) -> Option<u64> {
+    line.strip_prefix("demo: pages swapped out")?.trim().parse().ok()
+}
+
+fn blank_disk_is_reported(lab: &Lab, cpus: u32) -> Result<(), Failed> {
+    let transcript = run_program(lab, boot_on("blank-disk", cpus)?)?;
+    let is_report = |line: &String| line.contains("vda") && line.contains("swap");
+    transcript.expect("a line about vda", transcript.lines.iter().any(is_report))?;
+    succeeded(&transcript)
 }
 
 /// Runs a program on the machine and expects its success.
