@@ -9,6 +9,7 @@ use base::sync::atomic::AtomicU64;
 use hal::{Platform, PowerAction};
 use mm::System;
 
+use crate::counters;
 use crate::futex::FutexTable;
 use crate::process::{Parts, ProcessTable};
 use crate::sched::{Scheduler, UserState};
@@ -22,6 +23,7 @@ pub struct Kernel<P: Platform> {
     pub(crate) processes: ProcessTable<P>,
     pub(crate) futexes: FutexTable,
     pub(crate) unknown_calls: UnknownCalls,
+    pub(crate) driver_counters: counters::Foreign,
     /// CLOCK_REALTIME minus CLOCK_MONOTONIC, in ns.
     pub(crate) epoch_offset_ns: AtomicU64,
 }
@@ -40,6 +42,7 @@ impl<P: Platform> Kernel<P> {
             processes: ProcessTable::new(),
             futexes: FutexTable::new(),
             unknown_calls: UnknownCalls::new(),
+            driver_counters: counters::Foreign::new(),
             epoch_offset_ns: AtomicU64::new(machine.epoch_offset_ns()),
             system,
         }));
@@ -51,6 +54,7 @@ impl<P: Platform> Kernel<P> {
 
     /// Stops the machine, with everything that is due before.
     pub(crate) fn power(&self, action: PowerAction) -> ! {
+        self.print_counters();
         self.machine.power(action)
     }
 

@@ -12,6 +12,7 @@
 //! | signals | `signal/` |
 //! | system calls, by number | `syscall/` |
 //! | copies from and to user memory | `user_copy.rs` |
+//! | the counters of all layers | `counters.rs` |
 //! | futexes | `futex/` |
 //! | who dies when memory is used up | `process/oom.rs` |
 //!
@@ -29,6 +30,7 @@ extern crate std;
 
 extern crate alloc;
 
+mod counters;
 pub mod exec;
 mod futex;
 mod kernel;
@@ -38,6 +40,7 @@ mod signal;
 mod syscall;
 mod user_copy;
 
+pub use counters::CounterSource;
 pub use kernel::Kernel;
 pub use process::{Process, Thread};
 pub use sched::{Scheduler, UserState, Woken};
