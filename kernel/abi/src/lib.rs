@@ -6,17 +6,18 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-#[cfg(test)]
-extern crate std;
-
 pub mod auxv;
 pub mod clone;
+pub mod dirent;
 pub mod elf;
 pub mod errno;
 pub mod futex;
+pub mod ioctl;
 pub mod layout;
 pub mod mman;
 pub mod number;
+pub mod open;
+pub mod poll;
 pub mod prctl;
 pub mod reboot;
 pub mod rlimit;
@@ -24,6 +25,7 @@ pub mod sched;
 pub mod sigframe;
 pub mod siginfo;
 pub mod signal;
+pub mod stat;
 pub mod swap;
 pub mod sysinfo;
 pub mod time;
