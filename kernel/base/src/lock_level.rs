@@ -43,6 +43,8 @@ levels! {
     Signal = 3,
     /// Directory and file state of the file systems.
     Inode = 4,
+    /// Metadata of one inode: mode, owner, times, link count.
+    InodeAttr = 5,
     /// The set of live address spaces (id to `Mm`).
     MmTable = 6,
     /// Existence of an address space's table pages, against reverse-map walkers.

@@ -14,6 +14,7 @@
 //! | copies from and to user memory | `user_copy.rs` |
 //! | the counters of all layers | `counters.rs` |
 //! | futexes | `futex/` |
+//! | files | `fs/` |
 //! | who dies when memory is used up | `process/oom.rs` |
 //!
 //! # Locks
@@ -32,6 +33,7 @@ extern crate alloc;
 
 mod counters;
 pub mod exec;
+pub mod fs;
 mod futex;
 mod kernel;
 mod process;

@@ -218,6 +218,11 @@ impl<M: Machine> Shmem<M> {
         (map.nr_pages, map.nr_swapped)
     }
 
+    /// Tells whether page `index` has never been written, or was given up.
+    pub fn is_hole(&self, index: u64) -> bool {
+        self.map.lock().get(index) == Slot::Hole
+    }
+
     /// Tells whether a locked folio is page `index` of this object.
     pub(crate) fn holds(&self, folio: &FolioRef<'_, M>, index: u64) -> bool {
         folio.place() == Place::Shmem(ShmemPlace { object: self.id, index })

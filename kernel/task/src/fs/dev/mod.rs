@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This folder holds the devices of /dev.
+//!
+//! | node | number | where |
+//! |---|---|---|
+//! | null, zero, full, random, urandom | 1:3, 1:5, 1:7, 1:8, 1:9 | `mem.rs` |
+//! | console, tty | 5:1, 5:0 | `tty/` |
+//! | vda, vdb, ... | 254:0, 254:16, ... | `disk.rs` |
+
+mod mem;
+mod tty;
+
+use alloc::sync::Arc;
+
+use abi::Errno;
+use abi::stat::{S_IFCHR, device_number};
+use hal::{Machine, Platform};
+
+use super::env::Env;
+use super::inode::OpenMode;
+use super::ops::FileOps;
+use super::tmpfs::Tmpfs;
+use mem::{MemDevice, Random};
+pub use tty::{Tty, TtySignal};
+
+/// What a device node leads to.
+pub trait Device<M: Machine>: Send + Sync {
+    /// Opens the device.
+    ///
+    /// # Errors
+    ///
+    /// ENXIO when there is none.
+    fn open(self: Arc<Self>, mode: OpenMode) -> Result<Arc<dyn FileOps<M>>, Errno>;
+}
+
+/// Makes the file system of /dev.
+///
+/// # Errors
+///
+/// ENOMEM.
+pub fn new_dev_fs<P: Platform>(
+    env: &Arc<Env<P>>,
+    tty: &Arc<Tty<P>>,
+) -> Result<Arc<Tmpfs<P>>, Errno> {
+    let fs = Tmpfs::new(env, u64::MAX);
+    let root = fs.root();
+    let char_device = |name: &str, mode, major, minor, device| {
+        let rdev = device_number(major, minor);
+        root.create_device(name.as_bytes(), S_IFCHR | mode, rdev, device)
+    };
+    char_device("null", 0o666, 1, 3, Arc::new(MemDevice::Null))?;
+    char_device("zero", 0o666, 1, 5, Arc::new(MemDevice::Zero))?;
+    char_device("full", 0o666, 1, 7, Arc::new(MemDevice::Full))?;
+    let random = Arc::new(Random::new(env));
+    char_device("random", 0o666, 1, 8, Arc::clone(&random) as Arc<dyn Device<P>>)?;
+    char_device("urandom", 0o666, 1, 9, random)?;
+    char_device("tty", 0o666, 5, 0, Arc::clone(tty) as Arc<dyn Device<P>>)?;
+    char_device("console", 0o600, 5, 1, Arc::clone(tty) as Arc<dyn Device<P>>)?;
+    Ok(fs)
+}

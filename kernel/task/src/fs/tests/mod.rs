@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This folder tests files, on the simulated machine.
+
+mod archives;
+mod contents;
+mod descriptors;
+mod devices;
+mod names;
+mod paths;
+pub mod rig;
