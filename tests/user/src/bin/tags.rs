@@ -16,7 +16,7 @@ fn new_pages_have_zero_tags() -> Result<(), Skip> {
 }
 
 fn fork_copies_tags() -> Result<(), Skip> {
-    tags::needed()?;
+    tags::needed_per_granule()?;
     let page = Mapping::tagged(PAGE);
     tags::fill_page(page.start(), 1);
     process::in_child(|| {
