@@ -17,8 +17,11 @@ mod fp;
 mod heap;
 mod hw_dirty;
 mod memory;
+mod mm_fault;
+mod mm_swap;
 mod mte;
 mod page;
+mod program;
 mod smp;
 mod space;
 mod timer;
@@ -28,12 +31,14 @@ mod user_run;
 
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use core::cell::Cell;
 use core::ops::Range;
 
 use base::percpu::CpuId;
 use base::{Order, Pfn};
 use hal::{Cpus, Interrupt, PhysMem, Threads};
+use mm::System;
 
 use crate::command_line::CommandLine;
 use crate::machine::Granule;
@@ -64,6 +69,8 @@ const TABLES: &[&[Test]] = &[
     user_run::TESTS,
     user_copy::TESTS,
     mte::TESTS,
+    mm_fault::TESTS,
+    mm_swap::TESTS,
     fp::TESTS,
     context::TESTS,
     timer::TESTS,
@@ -111,6 +118,8 @@ pub fn skip(reason: &str) -> Outcome {
 pub struct TestCtx {
     /// The machine.
     pub machine: &'static Granule,
+    /// Its memory manager.
+    pub system: &'static Arc<System<Granule>>,
     /// Frames of the tests' own that are still free.
     frames: Cell<Range<u32>>,
     /// A block that a test may give to the heap.
@@ -171,7 +180,8 @@ pub fn reserve(machine: &mut Granule, command_line: &CommandLine<'_>) -> Option<
 }
 
 /// Runs the tests that boot option `ktest` names. Returns how many failed.
-pub fn run(machine: &'static Granule, reserved: Reserved, filter: &str) -> usize {
+pub fn run(system: &'static Arc<System<Granule>>, reserved: Reserved, filter: &str) -> usize {
+    let machine = system.machine();
     let tests = || TABLES.iter().copied().flatten().filter(|(name, _)| is_chosen(filter, name));
     if filter == "list" {
         tests().for_each(|(name, _)| println!("{name}"));
@@ -181,7 +191,7 @@ pub fn run(machine: &'static Granule, reserved: Reserved, filter: &str) -> usize
     println!("1..{}", tests().count());
     println!("# cpus: {}", cpus::online().count());
     let first = reserved.frames.get();
-    let ctx = TestCtx { machine, frames: Cell::default(), spare_block: reserved.spare };
+    let ctx = TestCtx { machine, system, frames: Cell::default(), spare_block: reserved.spare };
     let mut nr_failed = 0;
     for (number, (name, test)) in (1..).zip(tests()) {
         ctx.frames.set(first..first + Order::BLOCK.nr_pages());

@@ -78,7 +78,7 @@ extern "C" fn kernel_main(device_tree: u64, image: u64, entry_level: u64) -> ! {
     provoke::by(&command_line, machine);
     #[cfg(feature = "ktest")]
     if let (Some(frames), Some(filter)) = (tests, command_line.value("ktest")) {
-        let status = u8::from(ktest::run(machine, frames, filter) > 0);
+        let status = u8::from(ktest::run(system, frames, filter) > 0);
         machine.power(PowerAction::Off { status });
     }
     let initrd = boot::initrd(&tree, &layout);

@@ -31,7 +31,7 @@ pub const READ_EXECUTE: u64 = VALID
 pub const READ_WRITE_TAGGED: u64 = READ_WRITE | MemoryType::NormalTagged.bits();
 
 /// Where the EL0 code is mapped.
-const CODE: u64 = 0x40_0000;
+pub const CODE: u64 = 0x40_0000;
 /// Where tests map their first data page.
 pub const DATA: u64 = 0x7fff_ffe0_0000;
 
@@ -129,7 +129,7 @@ pub fn address_of(entry: &'static u8) -> VirtAddr {
 }
 
 /// Returns all EL0 code.
-fn user_code() -> &'static [u8] {
+pub fn user_code() -> &'static [u8] {
     let start = &raw const symbol::ktest_user_code;
     let len = (&raw const symbol::ktest_user_code_end).addr() - start.addr();
     // SAFETY: user_code.S lays the code out between these symbols, in constant data.
