@@ -23,6 +23,7 @@ use dtoolkit::fdt::Fdt;
 
 use crate::command_line::CommandLine;
 use crate::device_tree::{self, DeviceTree};
+use crate::disks::Disks;
 use crate::machine::{Granule, Interrupts};
 use crate::memory_layout::{self, MemoryLayout, PhysRange};
 use crate::{console, heap, panic, power};
@@ -214,6 +215,7 @@ pub fn machine(
         ticks,
         entropy: entropy(tree, command_line, &features),
         gic: interrupt_controller(tree),
+        disks: Disks::find(tree),
         interrupts: Interrupts {
             timer: tree.timer.expect("the device tree names a virtual timer"),
             console: tree.console.as_ref().and_then(|uart| uart.interrupt),

@@ -13,6 +13,7 @@ mod boot;
 mod console;
 mod context;
 mod cost;
+mod disk;
 mod fp;
 mod heap;
 mod hw_dirty;
@@ -76,6 +77,7 @@ const TABLES: &[&[Test]] = &[
     timer::TESTS,
     smp::TESTS,
     console::TESTS,
+    disk::TESTS,
     backtrace::TESTS,
     cost::TESTS,
 ];

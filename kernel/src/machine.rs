@@ -30,6 +30,7 @@ use hal::{
 };
 use task::Scheduler;
 
+use crate::disks::Disks;
 use crate::{console, heap, panic, power, smp};
 
 /// The machine this kernel runs on.
@@ -50,6 +51,8 @@ pub struct Granule {
     pub entropy: Entropy,
     /// The interrupt controller.
     pub gic: Gicv3,
+    /// The disks.
+    pub disks: Disks,
     /// Interrupt numbers.
     pub interrupts: Interrupts,
     /// Nanoseconds from the Unix epoch to the counter's zero.
@@ -229,22 +232,27 @@ impl Tlb for Granule {
     }
 }
 
-/// No disks yet.
 impl BlockDevs for Granule {
     fn nr_disks(&self) -> usize {
-        0
+        self.disks.len()
     }
 
-    fn nr_sectors(&self, _: DiskId) -> u64 {
-        0
+    fn nr_sectors(&self, disk: DiskId) -> u64 {
+        self.disks.nr_sectors(disk)
     }
 
-    fn submit(&self, _: DiskId, _: BlockOp, _: u64, _: &[Segment]) -> Result<IoTicket, IoError> {
-        Err(IoError::OutOfRange)
+    fn submit(
+        &self,
+        disk: DiskId,
+        op: BlockOp,
+        sector: u64,
+        segments: &[Segment],
+    ) -> Result<IoTicket, IoError> {
+        self.disks.submit(self, disk, op, sector, segments)
     }
 
     fn wait(&self, ticket: IoTicket) -> Result<(), IoError> {
-        panic!("no request {} was started: there are no disks", ticket.raw());
+        self.disks.wait(self, ticket)
     }
 }
 
@@ -394,6 +402,8 @@ impl Threads for Granule {
         } else if Some(number) == self.interrupts.console {
             console::take_input();
             Interrupt::Console
+        } else if let Some(disk) = self.disks.complete(self, number) {
+            Interrupt::Disk(disk)
         } else {
             Interrupt::Unexpected(number)
         };

@@ -21,6 +21,8 @@ mod memory_layout;
 mod boot;
 #[cfg(target_os = "none")]
 mod console;
+#[cfg(target_os = "none")]
+mod disks;
 #[cfg(all(target_os = "none", feature = "ktest"))]
 mod ktest;
 #[cfg(target_os = "none")]
@@ -67,6 +69,7 @@ extern "C" fn kernel_main(device_tree: u64, image: u64, entry_level: u64) -> ! {
     let machine = system.machine();
     machine.init_cpu();
     boot::console_input(machine);
+    machine.disks.enable_interrupts(&machine.gic);
     smp::boot_cpu_is_online();
     let nr_cpus = smp::start_others(machine, &tree.cpus);
     log::info!(

@@ -150,6 +150,21 @@ impl LinearMap {
         Frame { at: unsafe { NonNull::new_unchecked(at) }, map: PhantomData }
     }
 
+    /// Returns the memory of adjacent frames, for a device to read or write.
+    ///
+    /// # Panics
+    ///
+    /// When the memory manager does not own one of them, or there are none.
+    pub fn frames(&self, first: Pfn, nr_frames: u32) -> NonNull<[u8]> {
+        assert!(nr_frames > 0, "no frames from {first:?}");
+        let last = first.get().checked_add(nr_frames - 1).unwrap_or_else(|| not_managed(first));
+        // One frame of each block speaks for the block.
+        for block in block_of(first)..=last >> Order::BLOCK.get() {
+            self.frame(Pfn::new(block << Order::BLOCK.get()));
+        }
+        NonNull::slice_from_raw_parts(self.frame(first).at, nr_frames as usize * PAGE_SIZE)
+    }
+
     /// Returns an entry of a table page.
     ///
     /// # Panics

@@ -4,8 +4,17 @@
 
 #![no_std]
 
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod block_event;
+pub mod pci;
 pub mod pl011;
 pub mod pl031;
+pub mod virtio;
 
 #[cfg(target_os = "none")]
 pub mod gicv3;
+
+pub use block_event::BlockEvent;

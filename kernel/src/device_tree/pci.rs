@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file reads the node of a PCI host bridge (IEEE 1275 PCI bus binding).
 
+use core::ops::Range;
+
 use arrayvec::ArrayVec;
 use dtoolkit::fdt::FdtNode;
 
@@ -40,6 +42,27 @@ pub struct PciInterrupt {
     pub pin: u32,
     /// Interrupt number (INTID).
     pub interrupt: u32,
+}
+
+impl PciHost {
+    /// Returns the addresses of both memory windows, as far as bus and CPU agree on them: below and
+    /// above 4 GiB. A window that is missing, or moved, is empty.
+    pub fn shared_windows(&self) -> [Range<u64>; 2] {
+        [&self.memory32, &self.memory64].map(|window| match window {
+            Some(PciWindow { cpu, bus_start }) if cpu.start.get() == *bus_start => {
+                *bus_start..cpu.end.get()
+            }
+            _ => 0..0,
+        })
+    }
+
+    /// Returns the number of the interrupt that a device on bus 0 raises with a pin.
+    pub fn interrupt_of(&self, device: u8, pin: u8) -> Option<u32> {
+        let device = u32::from(device) << 11 & self.device_mask;
+        let mut rows = self.interrupts.iter();
+        let row = rows.find(|row| row.device == device && row.pin == u32::from(pin));
+        row.map(|row| row.interrupt)
+    }
 }
 
 /// Bits 25:24 of a PCI address's first cell.
