@@ -39,7 +39,7 @@ impl<P: Platform> Kernel<P> {
         let kernel = Box::leak(Box::new(Self {
             machine,
             sched,
-            processes: ProcessTable::new(),
+            processes: ProcessTable::new(system.nr_managed_frames()),
             futexes: FutexTable::new(),
             unknown_calls: UnknownCalls::new(),
             driver_counters: counters::Foreign::new(),

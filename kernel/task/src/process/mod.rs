@@ -24,7 +24,7 @@ mod wait;
 
 pub(crate) use clone::CloneRequest;
 pub(crate) use exec::ExecRequest;
-pub(crate) use table::{MAX_THREADS, ProcessTable};
+pub(crate) use table::ProcessTable;
 pub(crate) use wait::{ChildEvent, WaitFor, WaitOptions};
 
 use alloc::sync::Arc;

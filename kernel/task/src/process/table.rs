@@ -16,14 +16,15 @@ use super::{ExitStatus, Process, Thread};
 
 /// Numbers are below this, as on Linux by default.
 pub const MAX_PID: u32 = 32_768;
-/// Most threads at a time; each has a kernel stack.
-pub const MAX_THREADS: usize = 4096;
+/// Memory that one thread may cost: a 16th of all memory holds the stacks of the most threads.
+const FRAMES_PER_THREAD: u64 = 64;
 /// The number of the first process.
 pub const INIT: u32 = 1;
 
 /// All processes.
 pub struct ProcessTable<P: Platform> {
     tree: SpinLock<Tree<P>, lock_level::Task>,
+    max_threads: usize,
 }
 
 /// What the lock guards.
@@ -31,6 +32,7 @@ pub struct Tree<P: Platform> {
     pub nodes: BTreeMap<u32, Node<P>>,
     pub threads: BTreeMap<u32, Arc<Thread<P>>>,
     last_id: u32,
+    max_threads: usize,
 }
 
 /// A process in the tree.
@@ -60,9 +62,19 @@ pub enum News {
 }
 
 impl<P: Platform> ProcessTable<P> {
-    pub fn new() -> Self {
-        let tree = Tree { nodes: BTreeMap::new(), threads: BTreeMap::new(), last_id: 0 };
-        Self { tree: SpinLock::new(tree) }
+    /// Builds an empty tree. The most threads at a time depend on memory, because each has a kernel
+    /// stack that is kept (Linux kernel/fork.c, set_max_threads(), takes an eighth).
+    pub fn new(nr_frames: u64) -> Self {
+        let max_threads =
+            (nr_frames / FRAMES_PER_THREAD).clamp(64, u64::from(MAX_PID) / 2) as usize;
+        let (nodes, threads) = (BTreeMap::new(), BTreeMap::new());
+        let tree = Tree { nodes, threads, last_id: 0, max_threads };
+        Self { tree: SpinLock::new(tree), max_threads }
+    }
+
+    /// Returns the most threads that can be at a time.
+    pub fn max_threads(&self) -> usize {
+        self.max_threads
     }
 
     /// Calls `f` with the tree locked. `f` takes no lock of level `Task` and drops no process.
@@ -101,7 +113,7 @@ impl<P: Platform> Tree<P> {
     ///
     /// EAGAIN when there are too many threads.
     pub fn take_id(&mut self) -> Result<u32, Errno> {
-        if self.threads.len() >= MAX_THREADS {
+        if self.threads.len() >= self.max_threads {
             return Err(Errno::EAGAIN);
         }
         for _ in 0..MAX_PID {

@@ -10,7 +10,7 @@ use abi::{Errno, number};
 use hal::Platform;
 
 use super::{Call, Outcome, Row};
-use crate::process::{MAX_THREADS, STACK_LIMIT};
+use crate::process::STACK_LIMIT;
 
 /// Most open files of a process.
 const MAX_FILES: u64 = 1024;
@@ -26,12 +26,12 @@ impl<P: Platform> Call<'_, P> {
     ];
 }
 
-fn limit(resource: usize) -> Result<Rlimit, Errno> {
+fn limit(resource: usize, max_threads: u64) -> Result<Rlimit, Errno> {
     let both = |value| Rlimit { soft: value, hard: value };
     match resource {
         RLIMIT_STACK => Ok(Rlimit { soft: STACK_LIMIT, hard: RLIM_INFINITY }),
         RLIMIT_NOFILE => Ok(both(MAX_FILES)),
-        RLIMIT_NPROC | RLIMIT_SIGPENDING => Ok(both(MAX_THREADS as u64)),
+        RLIMIT_NPROC | RLIMIT_SIGPENDING => Ok(both(max_threads)),
         RLIMIT_MEMLOCK => Ok(both(MAX_LOCKED)),
         RLIMIT_CORE => Ok(both(0)),
         0..RLIM_NLIMITS => Ok(both(RLIM_INFINITY)),
@@ -39,9 +39,13 @@ fn limit(resource: usize) -> Result<Rlimit, Errno> {
     }
 }
 
+fn max_threads<P: Platform>(call: &Call<'_, P>) -> u64 {
+    call.kernel.processes.max_threads() as u64
+}
+
 fn prlimit64<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
     let (pid, new, old) = (call.arg_u32(0), call.arg(2), call.arg(3));
-    let limit = limit(call.arg_u32(1) as usize)?;
+    let limit = limit(call.arg_u32(1) as usize, max_threads(call))?;
     if pid != 0 && call.kernel.processes.process(pid).is_none() {
         return Err(Errno::ESRCH);
     }
@@ -62,7 +66,7 @@ fn prlimit64<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
 }
 
 fn getrlimit<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
-    let limit = limit(call.arg_u32(0) as usize)?;
+    let limit = limit(call.arg_u32(0) as usize, max_threads(call))?;
     call.write(call.arg(1), &limit.to_bytes()).map(|()| 0)
 }
 
