@@ -17,7 +17,7 @@ use super::{ExitStatus, Process, Thread};
 /// Numbers are below this, as on Linux by default.
 pub const MAX_PID: u32 = 32_768;
 /// Memory that one thread may cost: a 16th of all memory holds the stacks of the most threads.
-const FRAMES_PER_THREAD: u64 = 64;
+const FRAMES_PER_THREAD: u64 = 128;
 /// The number of the first process.
 pub const INIT: u32 = 1;
 
