@@ -50,7 +50,11 @@ fn start_init(kernel: &'static Kernel<Granule>, handover: &Handover) {
     if let Some(disk) = handover.command_line.value("swap") {
         swap_on(kernel, disk);
     }
-    if let Err(why) = kernel.unpack_initramfs(handover.initrd) {
+    let Some(initrd) = handover.initrd else {
+        log::error!("granule: initramfs: the boot loader has handed over none");
+        power::act(PowerAction::Off { status: 1 });
+    };
+    if let Err(why) = kernel.mount_files(initrd) {
         log::error!("granule: initramfs: {why}");
         power::act(PowerAction::Off { status: 1 });
     }

@@ -5,11 +5,13 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use abi::Errno;
-use base::sync::atomic::AtomicU64;
+use base::sync::OnceCell;
+use base::sync::atomic::{AtomicU64, Ordering};
 use hal::{Platform, PowerAction};
 use mm::System;
 
 use crate::counters;
+use crate::fs::{self, BootError, BootTree, Env, Vfs};
 use crate::futex::FutexTable;
 use crate::process::{Parts, ProcessTable};
 use crate::sched::{Scheduler, UserState};
@@ -22,6 +24,7 @@ pub struct Kernel<P: Platform> {
     sched: &'static Scheduler<P>,
     pub(crate) processes: ProcessTable<P>,
     pub(crate) futexes: FutexTable,
+    files: OnceCell<BootTree<P>>,
     pub(crate) unknown_calls: UnknownCalls,
     pub(crate) driver_counters: counters::Foreign,
     /// CLOCK_REALTIME minus CLOCK_MONOTONIC, in ns.
@@ -41,6 +44,7 @@ impl<P: Platform> Kernel<P> {
             sched,
             processes: ProcessTable::new(system.nr_managed_frames()),
             futexes: FutexTable::new(),
+            files: OnceCell::new(),
             unknown_calls: UnknownCalls::new(),
             driver_counters: counters::Foreign::new(),
             epoch_offset_ns: AtomicU64::new(machine.epoch_offset_ns()),
@@ -58,26 +62,32 @@ impl<P: Platform> Kernel<P> {
         self.machine.power(action)
     }
 
-    pub(crate) fn parts_for_init(&self) -> Parts {
-        Parts
+    pub(crate) fn parts_for_init(&self) -> Parts<P> {
+        Parts { files: self.files_for_init() }
     }
 
-    /// Fills the root file system from the initial ramdisk.
+    /// Builds the tree of files from the initial ramdisk.
     ///
     /// # Errors
     ///
-    /// A message that says what is wrong with it.
-    pub fn unpack_initramfs(&self, initrd: Option<&[u8]>) -> Result<(), alloc::string::String> {
-        initrd.map(|_| ()).ok_or_else(|| "there is none".into())
+    /// What is wrong with it.
+    pub fn mount_files(&self, initrd: &[u8]) -> Result<(), BootError> {
+        let epoch_ns = self.epoch_offset_ns.load(Ordering::Relaxed);
+        let env = Env::new(&self.system, self.sched, epoch_ns);
+        let tree = fs::boot_tree(&env, initrd)?;
+        let tty = Arc::clone(&tree.tty);
+        self.sched.set_on_console(move || tty.receive(|signal| log::debug!("{signal:?}")));
+        self.files.set(tree);
+        Ok(())
     }
 
-    /// Opens a file to be run.
-    pub(crate) fn open_program(
-        &'static self,
-        _thread: &Arc<crate::process::Thread<P>>,
-        _path: &[u8],
-    ) -> Result<Arc<mm::Shmem<P>>, Errno> {
-        Err(Errno::ENOENT)
+    /// Returns all files.
+    ///
+    /// # Panics
+    ///
+    /// Before they are mounted.
+    pub(crate) fn vfs(&self) -> &Vfs<P> {
+        &self.files.get().expect("files are mounted before there are processes").vfs
     }
 
     /// Says that the first program cannot start, and stops the machine.

@@ -11,7 +11,7 @@
 //! | what a trap from user code becomes | `process/trap.rs` |
 //! | signals | `signal/` |
 //! | system calls, by number | `syscall/` |
-//! | copies from and to user memory | `user_copy.rs` |
+//! | copies from and to user memory | `user_copy.rs`, `user_io.rs` |
 //! | the counters of all layers | `counters.rs` |
 //! | futexes | `futex/` |
 //! | files | `fs/` |
@@ -41,6 +41,7 @@ mod sched;
 mod signal;
 mod syscall;
 mod user_copy;
+mod user_io;
 
 pub use counters::CounterSource;
 pub use kernel::Kernel;

@@ -218,7 +218,7 @@ impl<P: Platform> Kernel<P> {
         let name = plan.strings.path.rsplit(|byte| *byte == b'/').next();
         thread.set_name(name.unwrap_or_default());
         signal::exec_resets(self, thread);
-        process.close_files_on_exec();
+        process.files.exec();
     }
 }
 

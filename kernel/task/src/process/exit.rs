@@ -88,7 +88,7 @@ impl<P: Platform> Kernel<P> {
         if process.pid == INIT {
             self.init_ended(status);
         }
-        process.close_files();
+        process.files.close();
         let discards = signal::parent_discards_children(self, process);
         let (parent, signal, orphan_ended, reaped) = self.processes.with(|tree| {
             let orphan_ended = tree.orphan_children(process.pid);

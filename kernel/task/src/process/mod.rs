@@ -16,6 +16,7 @@
 mod clone;
 mod exec;
 mod exit;
+mod files;
 mod oom;
 mod run;
 mod table;
@@ -24,6 +25,7 @@ mod wait;
 
 pub(crate) use clone::CloneRequest;
 pub(crate) use exec::ExecRequest;
+pub(crate) use files::Files;
 pub(crate) use table::ProcessTable;
 pub(crate) use wait::{ChildEvent, WaitFor, WaitOptions};
 
@@ -92,6 +94,7 @@ pub struct Process<P: Platform> {
     is_execing: AtomicBool,
     /// Set when a child made by vfork needs its parent's memory no more.
     vfork_done: AtomicU32,
+    pub(crate) files: Files<P>,
 }
 
 /// What a process runs.
@@ -124,10 +127,12 @@ pub struct Thread<P: Platform> {
 }
 
 /// What a process has that a child may share.
-pub(crate) struct Parts;
+pub(crate) struct Parts<P: Platform> {
+    pub files: Files<P>,
+}
 
 impl<P: Platform> Process<P> {
-    fn new(pid: u32, mm: Arc<Mm<P>>, image: Arc<Image>, _parts: Parts) -> Arc<Self> {
+    fn new(pid: u32, mm: Arc<Mm<P>>, image: Arc<Image>, parts: Parts<P>) -> Arc<Self> {
         Arc::new(Self {
             pid,
             mm: SpinLock::new(mm),
@@ -136,6 +141,7 @@ impl<P: Platform> Process<P> {
             leader_exit: SpinLock::new(None),
             is_execing: AtomicBool::new(false),
             vfork_done: AtomicU32::new(0),
+            files: parts.files,
         })
     }
 
@@ -150,13 +156,9 @@ impl<P: Platform> Process<P> {
     }
 
     /// Returns the parts that a child made with `flags` (CLONE_*) begins with.
-    pub(crate) fn parts_for_child(&self, _flags: u64) -> Result<Parts, abi::Errno> {
-        Ok(Parts)
+    pub(crate) fn parts_for_child(&self, flags: u64) -> Result<Parts<P>, abi::Errno> {
+        Ok(Parts { files: self.files.for_child(flags) })
     }
-
-    pub(crate) fn close_files(&self) {}
-
-    pub(crate) fn close_files_on_exec(&self) {}
 
     pub(crate) fn image(&self) -> Arc<Image> {
         Arc::clone(&self.image.lock())

@@ -8,6 +8,7 @@ mod limits;
 mod memory;
 mod process;
 mod random;
+mod read_write;
 pub(crate) mod restart;
 mod swap;
 mod system;
@@ -19,15 +20,24 @@ pub(crate) use unknown::UnknownCalls;
 
 use alloc::sync::Arc;
 
+use abi::stat::{S_IFBLK, S_IFMT};
 use abi::{Errno, Layout, number};
 use base::sync::atomic::Ordering;
 use hal::{Platform, UserRegs};
 
+use crate::fs::Mapping;
 use crate::kernel::Kernel;
 use crate::process::{Thread, Work};
 
 /// What a system call returns in x0.
 pub(crate) type Outcome = Result<u64, Errno>;
+
+/// Major number of virtio disks, and minor numbers of each (Linux drivers/block/virtio_blk.c).
+const VIRTBLK_MAJOR: u64 = 254;
+const VIRTBLK_MINORS: u8 = 16;
+
+/// The object that a mapping of a file shows, and whether stores may go to it.
+pub(crate) type MappedFile<P> = (Arc<mm::Shmem<P>>, bool);
 
 /// A function that does a system call.
 pub(crate) type Handler<P> = fn(&mut Call<'_, P>) -> Outcome;
@@ -67,14 +77,33 @@ impl<P: Platform> Call<'_, P> {
         Ok(T::get(&self.kernel.read_array::<N>(self.thread, from)?))
     }
 
-    /// Returns the object behind an open file, and whether it may be written through a mapping.
-    pub fn file_to_map(&self, _fd: i32) -> Result<(Arc<mm::Shmem<P>>, bool), Errno> {
-        Err(Errno::EBADF)
+    /// Returns the object behind an open file, and whether it may be written through a mapping;
+    /// `None` when a mapping of it is anonymous memory.
+    pub fn file_to_map(&self, fd: i32) -> Result<Option<MappedFile<P>>, Errno> {
+        let file = self.thread.process().file_table().get(fd)?;
+        if !file.is_readable() {
+            return Err(Errno::EACCES);
+        }
+        Ok(match file.mapping()? {
+            Mapping::Object(object) => Some((object, file.is_writable())),
+            Mapping::Anonymous => None,
+        })
     }
 
     /// Returns the disk that a path names.
-    pub fn disk_at(&self, _path: u64) -> Result<hal::DiskId, Errno> {
-        Err(Errno::ENOENT)
+    ///
+    /// # Errors
+    ///
+    /// Those of a walk; ENOTBLK when it names something else.
+    pub fn disk_at(&self, path: u64) -> Result<hal::DiskId, Errno> {
+        let path = self.kernel.read_string(self.thread, path, 4096, Errno::ENAMETOOLONG)?;
+        let inode = self.kernel.vfs().find(&self.thread.process().cwd(), &path, true)?;
+        let stat = inode.stat();
+        let is_disk = stat.mode & S_IFMT == S_IFBLK && stat.rdev >> 8 == VIRTBLK_MAJOR;
+        if !is_disk {
+            return Err(Errno::ENOTBLK);
+        }
+        Ok(hal::DiskId((stat.rdev as u8) / VIRTBLK_MINORS))
     }
 
     /// Writes bytes to user memory.
@@ -95,6 +124,7 @@ impl<P: Platform> Table<P> {
             Call::<P>::MEMORY,
             Call::<P>::PROCESS,
             Call::<P>::RANDOM,
+            Call::<P>::READ_WRITE,
             Call::<P>::SWAP,
             Call::<P>::SYSTEM,
             Call::<P>::TAGS,

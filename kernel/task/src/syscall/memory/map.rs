@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file translates mmap.
 
-use alloc::sync::Arc;
-
 use abi::Errno;
 use abi::mman::{
     MAP_ANONYMOUS, MAP_DENYWRITE, MAP_EXECUTABLE, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_GROWSDOWN,
@@ -140,6 +138,10 @@ fn backing<P: Platform>(
     if !wish.has(MAP_NORESERVE) && flags.contains(AreaFlags::WRITE) {
         require_room(call, wish.nr_pages)?;
     }
+    anonymous(call, wish)
+}
+
+fn anonymous<P: Platform>(call: &Call<'_, P>, wish: &Wish) -> Result<Backing<P>, Errno> {
     if !wish.is_shared() {
         return Ok(Backing::Anon);
     }
@@ -162,7 +164,9 @@ fn file_backing<P: Platform>(
     wish: &Wish,
     flags: &mut AreaFlags,
 ) -> Result<Backing<P>, Errno> {
-    let (object, may_write): (Arc<Shmem<P>>, bool) = call.file_to_map(wish.fd)?;
+    let Some((object, may_write)) = call.file_to_map(wish.fd)? else {
+        return anonymous(call, wish);
+    };
     if wish.is_shared() && !may_write {
         if flags.contains(AreaFlags::WRITE) {
             return Err(Errno::EACCES);
