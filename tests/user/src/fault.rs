@@ -8,6 +8,14 @@ use core::mem;
 use core::ptr;
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
 
+use crate::tags;
+
+/// `SEGV_MAPERR` (asm-generic/siginfo.h): nothing is mapped there.
+pub const SEGV_MAPERR: i32 = 1;
+
+/// `SEGV_ACCERR` (asm-generic/siginfo.h): the mapping does not permit it.
+pub const SEGV_ACCERR: i32 = 2;
+
 /// `SEGV_MTEAERR` (asm-generic/siginfo.h): a wrong tag, found later.
 pub const SEGV_MTEAERR: i32 = 8;
 
@@ -32,6 +40,13 @@ pub struct Fault {
     pub code: i32,
     /// `si_addr`.
     pub address: usize,
+}
+
+impl Fault {
+    /// Removes the tag from the address, where a kernel may show it.
+    pub fn without_tag(self) -> Self {
+        Self { address: tags::with_tag(self.address, 0), ..self }
+    }
 }
 
 static NR_FAULTS: AtomicU32 = AtomicU32::new(0);

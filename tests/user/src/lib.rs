@@ -10,7 +10,9 @@
 //! wrecks is a failed test.
 
 pub mod fault;
+pub mod meminfo;
 pub mod memory;
+pub mod pageout;
 pub mod process;
 pub mod sys;
 pub mod tags;

@@ -212,3 +212,23 @@ pub fn store_pair(address: usize, [low, high]: [u64; 2]) {
             high = in(reg) high, options(nostack));
     }
 }
+
+/// Fills the page at `address` with words made from `seed`.
+pub fn store_pattern(address: usize, seed: u64) {
+    for index in 0..WORDS_PER_PAGE {
+        store(address + index * size_of::<u64>(), pattern(seed, index));
+    }
+}
+
+/// Returns the first word of the page at `address` that is not what [`store_pattern`] wrote.
+pub fn first_difference(address: usize, seed: u64) -> Option<usize> {
+    (0..WORDS_PER_PAGE)
+        .find(|index| load(address + index * size_of::<u64>()) != pattern(seed, *index))
+}
+
+const WORDS_PER_PAGE: usize = PAGE / size_of::<u64>();
+
+fn pattern(seed: u64, index: usize) -> u64 {
+    let mixed = (index as u64 ^ seed << 10).wrapping_mul(0xd129_0dba_85d2_d6a5);
+    mixed ^ mixed >> 31
+}

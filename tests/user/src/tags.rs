@@ -5,6 +5,7 @@
 
 use core::arch::asm;
 
+use crate::meminfo;
 use crate::memory::{Mapping, PAGE};
 use crate::sys::{self, Errno};
 use crate::trial::Skip;
@@ -172,6 +173,11 @@ pub fn are_per_granule() -> bool {
     let page = Mapping::tagged(PAGE);
     fill_page(page.start(), 0);
     first_difference(page.start(), 0).is_none()
+}
+
+/// Returns how many bytes the tags of swapped pages take, if this kernel says so.
+pub fn stored_bytes() -> Option<u64> {
+    meminfo::read("SwapTags")
 }
 
 /// Goes on only where each granule has a tag of its own.

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file pushes pages out to swap and says where a page is.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use crate::meminfo;
+use crate::memory::{self, PAGE};
+use crate::trial::Skip;
+
+/// Bits of /proc/self/pagemap (Linux Documentation/admin-guide/mm/pagemap.rst).
+const SWAPPED: u64 = 1 << 62;
+const PRESENT: u64 = 1 << 63;
+
+/// How often a page that is busy elsewhere (on its way to a list, under I/O) is asked for again.
+const NR_TRIES: usize = 1000;
+
+/// Where a page of this process is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// Never touched, or given up.
+    Nowhere,
+    /// Mapped.
+    Memory,
+    /// In a swap slot, as far as the page table knows.
+    Swap,
+}
+
+/// Returns where the page at `address` is.
+///
+/// # Panics
+///
+/// When there is no /proc/self/pagemap.
+pub fn place(address: usize) -> Place {
+    let pagemap = File::open("/proc/self/pagemap").expect("/proc/self/pagemap");
+    let mut entry = [0; 8];
+    let offset = address / PAGE * entry.len();
+    pagemap.read_exact_at(&mut entry, offset as u64).expect("an entry of pagemap");
+    match u64::from_le_bytes(entry) {
+        entry if entry & PRESENT != 0 => Place::Memory,
+        entry if entry & SWAPPED != 0 => Place::Swap,
+        _ => Place::Nowhere,
+    }
+}
+
+/// Goes on only where there is swap.
+///
+/// # Errors
+///
+/// Elsewhere.
+pub fn needed() -> Result<(), Skip> {
+    if meminfo::read("SwapTotal").is_some_and(|bytes| bytes > 0) {
+        Ok(())
+    } else {
+        Err(Skip("no swap"))
+    }
+}
+
+/// Pushes out the pages of a range, all of which must be in memory or out already.
+///
+/// # Panics
+///
+/// When one stays.
+pub fn page_out(range: Range<usize>) {
+    let len_bytes = range.end - range.start;
+    for _ in 0..NR_TRIES {
+        memory::madvise(range.start, len_bytes, libc::MADV_PAGEOUT).expect("MADV_PAGEOUT");
+        if range.clone().step_by(PAGE).all(|page| place(page) == Place::Swap) {
+            return;
+        }
+        std::thread::yield_now();
+    }
+    let left = range.clone().step_by(PAGE).filter(|page| place(*page) != Place::Swap);
+    panic!("{} pages of {range:x?} do not go to swap", left.count());
+}
