@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::build::Checks;
-use crate::qemu;
+use crate::{newer_qemu, qemu};
 
 const QEMU: &str = "GRANULE_QEMU";
 const KERNEL: &str = "GRANULE_KERNEL";
@@ -43,7 +43,12 @@ impl Choices {
     /// When a variable has a value that [`Choices::apply`] never gives it: quietly testing
     /// something else would be worse.
     pub fn from_env() -> Self {
-        Self::from_vars(|name| std::env::var(name).ok())
+        let choices = Self::from_vars(|name| std::env::var(name).ok());
+        // A harness that is run by hand takes the QEMU that `cargo xtask test` has fetched.
+        match newer_qemu::fetched_before() {
+            Some(qemu) if std::env::var_os(QEMU).is_none() => Self { qemu, ..choices },
+            _ => choices,
+        }
     }
 
     fn from_vars(var: impl Fn(&str) -> Option<String>) -> Self {

@@ -29,11 +29,11 @@ pub fn prefer(version: Version, install: Install) -> Option<PathBuf> {
     if version >= EXACT_TAGS {
         return None;
     }
-    let dir = workspace::granule_dir().join("qemu");
-    let program = dir.join("usr/bin").join(qemu::PROGRAM);
-    if works(&program) {
+    if let Some(program) = fetched_before() {
         return Some(program);
     }
+    let dir = dir();
+    let program = program();
     let fetched = match Mirror::of_this_machine() {
         Some(mirror) => fetch(&mirror, &dir, install),
         None => Err(String::from("no apt mirror of a Debian release")),
@@ -49,6 +49,19 @@ pub fn prefer(version: Version, install: Install) -> Option<PathBuf> {
             None
         }
     }
+}
+
+/// Returns the newer QEMU if an earlier run has fetched it.
+pub fn fetched_before() -> Option<PathBuf> {
+    Some(program()).filter(|program| works(program))
+}
+
+fn dir() -> PathBuf {
+    workspace::granule_dir().join("qemu")
+}
+
+fn program() -> PathBuf {
+    dir().join("usr/bin").join(qemu::PROGRAM)
 }
 
 fn works(program: &Path) -> bool {
