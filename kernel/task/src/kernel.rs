@@ -15,6 +15,7 @@ use crate::fs::{self, BootError, BootTree, Env, Vfs};
 use crate::futex::FutexTable;
 use crate::process::{Parts, ProcessTable};
 use crate::sched::{Scheduler, UserState};
+use crate::signal::{Actions, Trampoline};
 use crate::syscall::UnknownCalls;
 
 /// The process layer of one machine.
@@ -26,6 +27,7 @@ pub struct Kernel<P: Platform> {
     pub(crate) futexes: FutexTable,
     files: OnceCell<BootTree<P>>,
     pub(crate) unknown_calls: UnknownCalls,
+    pub(crate) trampoline: Trampoline<P>,
     pub(crate) driver_counters: counters::Foreign,
     /// CLOCK_REALTIME minus CLOCK_MONOTONIC, in ns.
     pub(crate) epoch_offset_ns: AtomicU64,
@@ -46,6 +48,7 @@ impl<P: Platform> Kernel<P> {
             futexes: FutexTable::new(),
             files: OnceCell::new(),
             unknown_calls: UnknownCalls::new(),
+            trampoline: Trampoline::new(),
             driver_counters: counters::Foreign::new(),
             epoch_offset_ns: AtomicU64::new(machine.epoch_offset_ns()),
             system,
@@ -63,7 +66,7 @@ impl<P: Platform> Kernel<P> {
     }
 
     pub(crate) fn parts_for_init(&self) -> Parts<P> {
-        Parts { files: self.files_for_init() }
+        Parts { files: self.files_for_init(), actions: Arc::new(Actions::new()) }
     }
 
     /// Builds the tree of files from the initial ramdisk.

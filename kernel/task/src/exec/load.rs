@@ -44,6 +44,8 @@ pub struct Request<'a, M: Machine> {
     pub hwcaps: (u64, u64),
     /// 16 random bytes for the program.
     pub random: [u8; 16],
+    /// The code that signal handlers return to.
+    pub trampoline: Option<&'a Arc<Shmem<M>>>,
 }
 
 /// A program that is ready to start.
@@ -57,6 +59,8 @@ pub struct Loaded {
     pub args: Range<u64>,
     /// Addresses of environment strings, for /proc.
     pub env: Range<u64>,
+    /// Where the code is that signal handlers return to; 0 if there is none.
+    pub trampoline: u64,
 }
 
 /// Why a program cannot be mapped.
@@ -120,7 +124,21 @@ pub fn load<M: Machine>(mm: &Mm<M>, request: &Request<'_, M>) -> Result<Loaded, 
         return Err(LoadError::NoRoom);
     }
     let stack = map_stack(mm, request, &aux)?;
-    Ok(Loaded { pc, sp: stack.sp, args: stack.args, env: stack.env })
+    let trampoline = request.trampoline.map(|page| map_trampoline(mm, page)).transpose()?;
+    Ok(Loaded {
+        pc,
+        sp: stack.sp,
+        args: stack.args,
+        env: stack.env,
+        trampoline: trampoline.unwrap_or(0),
+    })
+}
+
+/// Maps the page that signal handlers return to, and returns where it is.
+fn map_trampoline<M: Machine>(mm: &Mm<M>, page: &Arc<Shmem<M>>) -> Result<u64, LoadError> {
+    let flags = AreaFlags::READ | AreaFlags::EXEC | AreaFlags::SPECIAL;
+    let request = MapRequest::shmem(Placement::Hint(None), 1, flags, Arc::clone(page), 0);
+    Ok(mm.map(request)?.base().get())
 }
 
 /// Where the dynamic linker is.

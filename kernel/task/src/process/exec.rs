@@ -135,6 +135,7 @@ impl<P: Platform> Kernel<P> {
     fn load(&self, plan: &Plan<P>) -> Result<(Arc<Mm<P>>, Loaded), Errno> {
         let machine = self.machine();
         let mm = Mm::new(self.system()).map_err(|_| Errno::ENOMEM)?;
+        let trampoline = self.trampoline.page(self).inspect_err(|_| mm.put_user())?;
         let mut random = [0; 16];
         machine.entropy(&mut random);
         let request = load::Request {
@@ -145,6 +146,7 @@ impl<P: Platform> Kernel<P> {
             stack_limit: STACK_LIMIT,
             hwcaps: machine.hwcaps(),
             random,
+            trampoline: Some(trampoline),
         };
         match load::load(&mm, &request) {
             Ok(loaded) => Ok((mm, loaded)),
@@ -204,7 +206,12 @@ impl<P: Platform> Kernel<P> {
         loaded: Loaded,
     ) {
         let process = &thread.process;
-        let image = Arc::new(Running { path: plan.path, args: loaded.args, env: loaded.env });
+        let image = Arc::new(Running {
+            path: plan.path,
+            args: loaded.args,
+            env: loaded.env,
+            trampoline: loaded.trampoline,
+        });
         let old_image = core::mem::replace(&mut *process.image.lock(), image);
         let old = core::mem::replace(&mut *process.mm.lock(), Arc::clone(&mm));
         let user = UserState { mm: Some(mm), ..UserState::default() };

@@ -62,6 +62,8 @@ impl<P: Platform> Kernel<P> {
         }
         if is_last {
             self.become_zombie(process);
+        } else {
+            signal::thread_leaves(self, process);
         }
     }
 
@@ -89,6 +91,7 @@ impl<P: Platform> Kernel<P> {
             self.init_ended(status);
         }
         process.files.close();
+        process.signals.alarm.switch_off(self);
         let discards = signal::parent_discards_children(self, process);
         let (parent, signal, orphan_ended, reaped) = self.processes.with(|tree| {
             let orphan_ended = tree.orphan_children(process.pid);

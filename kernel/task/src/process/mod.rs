@@ -26,7 +26,7 @@ mod wait;
 pub(crate) use clone::CloneRequest;
 pub(crate) use exec::ExecRequest;
 pub(crate) use files::Files;
-pub(crate) use table::ProcessTable;
+pub(crate) use table::{INIT, News, ProcessTable, Tree};
 pub(crate) use wait::{ChildEvent, WaitFor, WaitOptions};
 
 use alloc::sync::Arc;
@@ -39,6 +39,7 @@ use hal::Platform;
 use mm::Mm;
 
 use crate::sched;
+use crate::signal::{Actions, ProcessSignals, ThreadSignals};
 
 /// Bytes of a thread's name, the final NUL among them (Linux's TASK_COMM_LEN).
 pub const NAME_LEN: usize = 16;
@@ -95,6 +96,7 @@ pub struct Process<P: Platform> {
     /// Set when a child made by vfork needs its parent's memory no more.
     vfork_done: AtomicU32,
     pub(crate) files: Files<P>,
+    pub(crate) signals: ProcessSignals,
 }
 
 /// What a process runs.
@@ -106,6 +108,8 @@ pub(crate) struct Image {
     pub args: core::ops::Range<u64>,
     /// The addresses of the environment's bytes.
     pub env: core::ops::Range<u64>,
+    /// Where handlers return to that name no place themselves.
+    pub trampoline: u64,
 }
 
 /// A thread of a process.
@@ -124,11 +128,14 @@ pub struct Thread<P: Platform> {
     pub(crate) restart_x0: AtomicU64,
     /// What PR_SET_TAGGED_ADDR_CTRL was given.
     pub(crate) tagged_addr_ctrl: AtomicU64,
+    pub(crate) signals: ThreadSignals,
 }
 
 /// What a process has that a child may share.
 pub(crate) struct Parts<P: Platform> {
     pub files: Files<P>,
+    /// What it does about signals.
+    pub actions: Arc<Actions>,
 }
 
 impl<P: Platform> Process<P> {
@@ -142,6 +149,7 @@ impl<P: Platform> Process<P> {
             is_execing: AtomicBool::new(false),
             vfork_done: AtomicU32::new(0),
             files: parts.files,
+            signals: ProcessSignals::new(parts.actions),
         })
     }
 
@@ -157,7 +165,8 @@ impl<P: Platform> Process<P> {
 
     /// Returns the parts that a child made with `flags` (CLONE_*) begins with.
     pub(crate) fn parts_for_child(&self, flags: u64) -> Result<Parts<P>, abi::Errno> {
-        Ok(Parts { files: self.files.for_child(flags) })
+        let actions = self.signals.actions_for_child(flags);
+        Ok(Parts { files: self.files.for_child(flags), actions })
     }
 
     pub(crate) fn image(&self) -> Arc<Image> {
@@ -183,6 +192,7 @@ impl<P: Platform> Thread<P> {
             exit_status: OnceCell::new(),
             restart_x0: AtomicU64::new(0),
             tagged_addr_ctrl: AtomicU64::new(0),
+            signals: ThreadSignals::new(),
         })
     }
 
@@ -199,9 +209,14 @@ impl<P: Platform> Thread<P> {
     }
 
     /// Takes over what a child inherits from the thread that makes it.
-    pub(crate) fn inherit(&self, parent: &Self, _flags: u64) {
+    pub(crate) fn inherit(&self, parent: &Self, flags: u64) {
         let tags = parent.tagged_addr_ctrl.load(Ordering::Relaxed);
         self.tagged_addr_ctrl.store(tags, Ordering::Relaxed);
+        self.signals.inherit(&parent.signals, flags);
+        // A stop that has begun did not see this thread.
+        if self.process.signals.stop.is_active() {
+            self.add_work(Work::SIGNAL);
+        }
     }
 
     /// Returns the thread's number.

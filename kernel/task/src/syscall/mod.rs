@@ -10,6 +10,7 @@ mod process;
 mod random;
 mod read_write;
 pub(crate) mod restart;
+mod signal;
 mod swap;
 mod system;
 mod tags;
@@ -125,6 +126,7 @@ impl<P: Platform> Table<P> {
             Call::<P>::PROCESS,
             Call::<P>::RANDOM,
             Call::<P>::READ_WRITE,
+            Call::<P>::SIGNAL,
             Call::<P>::SWAP,
             Call::<P>::SYSTEM,
             Call::<P>::TAGS,

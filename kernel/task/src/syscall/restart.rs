@@ -13,7 +13,10 @@ pub(crate) const NO_INTERRUPT: Errno = Errno(513);
 /// Starts again only when no handler runs.
 pub(crate) const NO_HANDLER: Errno = Errno(514);
 
+/// Goes on when no handler runs, by restart_syscall: what is left to do is not in the arguments.
+pub(crate) const BLOCK: Errno = Errno(516);
+
 /// Tells whether `why` is one of them.
 pub(crate) const fn is_restart(why: Errno) -> bool {
-    matches!(why.0, 512..=514)
+    matches!(why.0, 512..=514 | 516)
 }

@@ -60,6 +60,7 @@ fn with_program(
         stack_limit: 8 << 20,
         hwcaps: (1, 2),
         random: [7; 16],
+        trampoline: None,
     };
     check(&mm, load(&mm, &request));
     mm.put_user();
@@ -134,6 +135,7 @@ fn a_store_to_data_does_not_reach_the_file() {
                 stack_limit: 8 << 20,
                 hwcaps: (0, 0),
                 random: [0; 16],
+                trampoline: None,
             };
             let mm = Mm::new(&world.1).unwrap();
             load(&mm, &request).unwrap();
