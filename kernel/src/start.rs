@@ -33,6 +33,10 @@ pub fn run(system: &Arc<System<Granule>>, handover: Handover) -> ! {
         smp::run_on(cpu, Box::new(|| scheduler.run_cpu()));
     }
     let kernel = Kernel::new(Arc::clone(system), scheduler);
+    let disks = &scheduler.machine().disks;
+    kernel.set_driver_counters(Box::new(|visit| {
+        disks.counters.totals().for_each(|(name, value)| visit(name, value));
+    }));
     let job = move || start_init(kernel, &handover);
     scheduler.spawn(UserState::default(), job).expect("there is memory for the first thread");
     loop {
