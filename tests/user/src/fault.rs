@@ -3,6 +3,7 @@
 
 #![expect(unsafe_code, reason = "a signal handler that moves the program counter")]
 
+use core::arch::asm;
 use core::ffi::{c_int, c_void};
 use core::mem;
 use core::ptr;
@@ -30,6 +31,9 @@ const SIGNALS: [c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SI
 
 /// Bytes of an instruction.
 const INSTRUCTION: u64 = 4;
+
+/// The place of TCO in its register.
+const TCO_SHIFT: u32 = 25;
 
 /// What a signal of a fault said.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,4 +118,34 @@ extern "C" fn note(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_vo
         let context = unsafe { &mut *context };
         context.uc_mcontext.pc += INSTRUCTION;
     }
+}
+
+/// Returns PSTATE.TCO: 1 while tags are not checked.
+pub fn tco() -> u64 {
+    let tco: u64;
+    // SAFETY: the register is one that EL0 may read.
+    unsafe { asm!("mrs {tco}, s3_3_c4_c2_7", tco = lateout(reg) tco, options(nostack)) };
+    tco >> TCO_SHIFT & 1
+}
+
+/// Sets PSTATE.TCO.
+pub fn set_tco(tco: u64) {
+    let tco = tco << TCO_SHIFT;
+    // SAFETY: the register is one that EL0 may write; it changes how tags are checked.
+    unsafe { asm!("msr s3_3_c4_c2_7, {tco}", tco = in(reg) tco, options(nostack)) };
+}
+
+/// Returns PSTATE.TCO as a signal handler finds it.
+pub fn tco_in_handler() -> u64 {
+    extern "C" fn look(_: c_int) {
+        TCO.store(tco() as u32, Ordering::Relaxed);
+    }
+    static TCO: AtomicU32 = AtomicU32::new(2);
+    let mut action = noting(0);
+    action.sa_sigaction = look as extern "C" fn(c_int) as usize;
+    action.sa_flags = 0;
+    set_action(libc::SIGUSR1, &action);
+    // SAFETY: the signal's handler is `look`.
+    assert_eq!(unsafe { libc::raise(libc::SIGUSR1) }, 0);
+    u64::from(TCO.load(Ordering::Relaxed))
 }

@@ -50,6 +50,14 @@ pub fn fork(body: impl FnOnce() -> i32) -> Child {
     try_fork(body).expect("fork")
 }
 
+/// Gives the signals of faults their default action, which the standard library has changed.
+pub fn no_handlers() {
+    for signal in [libc::SIGSEGV, libc::SIGBUS] {
+        // SAFETY: the default action runs nothing of this process.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 /// Runs `body` in a child and expects that it returns: an assertion that fails kills it.
 ///
 /// # Panics
