@@ -16,6 +16,10 @@ const MACHINE: &str = "test";
 /// The tests that count instructions, which only a machine with virtual time can do.
 const COUNTING: &str = "cost::";
 
+/// The tests of disks, which run on both transports.
+const DISK: &str = "disk::";
+const PCI_MACHINE: &str = "pci-disk";
+
 /// The value of the option that lists.
 const LIST: &str = "list";
 
@@ -30,20 +34,30 @@ fn groups() -> std::result::Result<Vec<Group>, Failed> {
     let lab = Arc::new(Lab::new(true));
     let (counting, others): (Vec<String>, Vec<String>) =
         list(&lab)?.into_iter().partition(|name| name.starts_with(COUNTING));
+    let disk: Vec<String> = others.iter().filter(|name| name.starts_with(DISK)).cloned().collect();
     let mut groups = Vec::new();
     for &cpus in lab.cpu_counts() {
-        for (tests, is_deterministic) in [(&counting, true), (&others, false)] {
+        let group = |tests: &[String], machine: &'static str, is_deterministic| {
             let lab = lab.clone();
-            groups.push(Group::new(tests.clone(), cpus, move |names| {
-                boot(&lab, cpus, is_deterministic, &names.join(","))
-            }));
-        }
+            Group::new(tests.to_vec(), cpus, move |names| {
+                boot(&lab, machine, cpus, is_deterministic, &names.join(","))
+            })
+        };
+        groups.push(group(&counting, MACHINE, true));
+        groups.push(group(&others, MACHINE, false));
+        groups.push(group(&disk, PCI_MACHINE, false).on(PCI_MACHINE));
     }
     Ok(groups)
 }
 
-fn boot(lab: &Lab, cpus: u32, is_deterministic: bool, filter: &str) -> Result<Transcript> {
-    let mut boot = Boot::on(MACHINE)?;
+fn boot(
+    lab: &Lab,
+    machine: &str,
+    cpus: u32,
+    is_deterministic: bool,
+    filter: &str,
+) -> Result<Transcript> {
+    let mut boot = Boot::on(machine)?;
     boot.machine.cpus = cpus;
     boot.machine.deterministic = is_deterministic;
     boot.kernel_args = vec![format!("ktest={filter}")];
@@ -51,7 +65,7 @@ fn boot(lab: &Lab, cpus: u32, is_deterministic: bool, filter: &str) -> Result<Tr
 }
 
 fn list(lab: &Lab) -> std::result::Result<Vec<String>, Failed> {
-    let transcript = boot(lab, 1, false, LIST)?;
+    let transcript = boot(lab, MACHINE, 1, false, LIST)?;
     let names: Vec<String> =
         transcript.lines.iter().filter(|line| is_name(line)).cloned().collect();
     let is_clean = transcript.status() == Some(0) && transcript.panic().is_none();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file makes `cargo test` trials of guest tests and scenarios.
 //!
-//! A trial's name ends in `@` and the number of CPUs it runs at.
+//! A trial's name ends in `@` and the number of CPUs it runs at, and in the machine's name where a
+//! test runs on several.
 
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -18,7 +19,7 @@ type BootTests = dyn Fn(&[String]) -> lab::Result<Transcript> + Send + Sync;
 /// Tests that run in the same guest.
 pub struct Group {
     tests: Vec<String>,
-    cpus: u32,
+    place: String,
     boot: Box<BootTests>,
 }
 
@@ -29,7 +30,13 @@ impl Group {
         cpus: u32,
         boot: impl Fn(&[String]) -> lab::Result<Transcript> + Send + Sync + 'static,
     ) -> Self {
-        Self { tests, cpus, boot: Box::new(boot) }
+        Self { tests, place: cpus.to_string(), boot: Box::new(boot) }
+    }
+
+    /// Names the machine in the names of the trials.
+    #[must_use]
+    pub fn on(self, machine: &str) -> Self {
+        Self { place: format!("{},{machine}", self.place), ..self }
     }
 }
 
@@ -54,7 +61,7 @@ impl SharedBoot {
     }
 }
 
-/// Runs the trials of all groups, called `prefix::test@cpus`.
+/// Runs the trials of all groups, called `prefix::test@cpus` or `prefix::test@cpus,machine`.
 pub fn run_groups(prefix: &str, groups: Vec<Group>) -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
@@ -63,7 +70,7 @@ pub fn run_groups(prefix: &str, groups: Vec<Group>) -> ExitCode {
             Arc::new(SharedBoot { group, selected: OnceLock::new(), verdicts: OnceLock::new() });
         let mut selected = Vec::new();
         for test in &boot.group.tests {
-            let name = format!("{prefix}::{test}@{}", boot.group.cpus);
+            let name = format!("{prefix}::{test}@{}", boot.group.place);
             let (own_boot, own_test) = (boot.clone(), test.clone());
             let trial = Trial::ignorable_test(name, move || own_boot.outcome(&own_test));
             if !arguments.is_filtered_out(&trial) {

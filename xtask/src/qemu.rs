@@ -132,7 +132,9 @@ impl CommandLine {
         self.push(["-blockdev", &raw]);
         let device = match disk.transport {
             Transport::Mmio => "virtio-blk-device",
-            Transport::Pci => "virtio-blk-pci",
+            // By default a PCI function's queue has half as many descriptors as the driver uses;
+            // the other transport leaves the choice to the driver.
+            Transport::Pci => "virtio-blk-pci,queue-size=512",
         };
         // By default QEMU stops the machine when the host's disk is full.
         let errors = "rerror=report,werror=report";

@@ -168,6 +168,14 @@ fn pci_host_has_windows_and_swizzled_interrupts() {
     ];
     let host = machine(vec![node("pcie@10000000", &properties, vec![])]).pci.unwrap();
     assert_eq!(host.ecam, range(0x40_1000_0000, 0x1000_0000));
+    assert_eq!(host.interrupt_of(4, 1), Some(35), "the mask leaves two bits of the device");
+    assert_eq!(host.interrupt_of(5, 1), Some(36));
+    assert_eq!(host.interrupt_of(5, 2), None);
+    assert_eq!(host.shared_windows(), [0x1000_0000..0x3eff_0000, 1 << 39..2 << 39]);
+    let mut moved = host.clone();
+    moved.memory32.as_mut().unwrap().bus_start = 0;
+    moved.memory64 = None;
+    assert_eq!(moved.shared_windows(), [0..0, 0..0]);
     assert_eq!(host.memory32.unwrap().cpu, range(0x1000_0000, 0x2eff_0000));
     let window = host.memory64.unwrap();
     assert_eq!((window.cpu, window.bus_start), (range(1 << 39, 1 << 39), 1 << 39));

@@ -69,7 +69,7 @@ fn disks_keep_their_order_and_transport() {
     let line = line(&machine, &boot);
     assert!(line.contains("filename=a,,b.img,cache.no-flush=on"), "{line}");
     let first = line.find("-device virtio-blk-device,drive=disk0").expect("vda");
-    let second = line.find("-device virtio-blk-pci,drive=disk1").expect("vdb");
+    let second = line.find("-device virtio-blk-pci,queue-size=512,drive=disk1").expect("vdb");
     assert!(first < second);
 }
 

@@ -49,7 +49,8 @@ mod tests {
         let mut window = Window::new(0..u64::MAX);
         assert_eq!(window.take(0), None);
         assert_eq!(window.take(0x3000), None);
-        assert_eq!(window.take(1 << 63), Some(1 << 63), "not 0");
-        assert_eq!(window.take(1 << 63), None, "past the end");
+        assert_eq!(window.take(1 << 62), Some(1 << 62), "not 0");
+        assert_eq!(window.take(1 << 62), Some(2 << 62));
+        assert_eq!(window.take(1 << 62), None, "past the end");
     }
 }

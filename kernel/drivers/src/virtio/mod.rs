@@ -19,6 +19,7 @@
 
 #![expect(unsafe_code, reason = "device registers; memory by address")]
 
+mod buffer_pool;
 mod disk;
 mod dma;
 mod limits;

@@ -8,9 +8,9 @@ use alloc::vec::Vec;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 
-use arrayvec::ArrayVec;
 use hal::{BlockOp, IoError};
 
+use super::buffer_pool::{BufferPool, List};
 use super::limits::MAX_SEGMENTS;
 
 /// What the device reads in front of a request (virtio 1.2, 5.2.6): little-endian.
@@ -42,23 +42,23 @@ struct Record {
 
 const _: () = assert!(size_of::<Header>() == 16 && size_of::<Record>() == 64);
 
-/// The data of a request.
-type Buffers = ArrayVec<NonNull<[u8]>, MAX_SEGMENTS>;
 /// Descriptors in a chain's half: the header or the status, and the data.
 const HALF: usize = MAX_SEGMENTS + 1;
 
+/// A request that the device has.
 struct Request {
     ticket: u16,
     op: BlockOp,
-    data: Buffers,
+    data: List,
 }
 
-/// All request slots of a disk.
+/// All requests that a disk has.
 pub struct Requests {
     slots: Box<[Option<Request>]>,
     /// One for each slot. Never freed, and only accessed by pointer: the device has the address.
     records: NonNull<Record>,
     free: Vec<u16>,
+    buffers: BufferPool,
     /// Slot by chain number.
     by_chain: Box<[u16]>,
 }
@@ -84,6 +84,7 @@ impl Requests {
             slots: (0..nr_slots).map(|_| None).collect(),
             records: NonNull::from(Box::leak(records)).cast(),
             free: (0..nr_slots as u16).rev().collect(),
+            buffers: BufferPool::new(nr_descriptors),
             by_chain: alloc::vec![NO_SLOT; nr_descriptors].into(),
         }
     }
@@ -113,7 +114,7 @@ impl Requests {
         };
         // SAFETY: valid for writes, and the device has no request in this slot.
         unsafe { self.record(slot).write(record) };
-        let data = data.iter().copied().collect();
+        let data = self.buffers.insert(data);
         self.slots[usize::from(slot)] = Some(Request { ticket, op, data });
         slot
     }
@@ -146,7 +147,7 @@ impl Requests {
         let (mut nr_to, mut nr_from) = (1, 0);
         // SAFETY: the record's first 16 bytes, which nobody writes to while the request is there.
         to_device[0] = unsafe { header.as_ref() };
-        for &(mut buffer) in &request.data {
+        for mut buffer in self.buffers.iter(request.data) {
             if request.op == BlockOp::Read {
                 // SAFETY: valid memory by the promise made to `Disk::submit`; see above.
                 from_device[nr_from] = unsafe { buffer.as_mut() };
@@ -183,6 +184,7 @@ impl Requests {
 
     fn free_slot(&mut self, slot: u16) -> Option<u16> {
         let request = self.slots[usize::from(slot)].take()?;
+        self.buffers.remove(request.data);
         self.free.push(slot);
         Some(request.ticket)
     }
