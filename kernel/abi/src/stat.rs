@@ -39,11 +39,6 @@ pub const SYSFS_MAGIC: u64 = 0x6265_6572;
 /// Magic number of pipes.
 pub const PIPEFS_MAGIC: u64 = 0x5049_5045;
 
-/// Nanoseconds of utimensat: now.
-pub const UTIME_NOW: i64 = 0x3fff_ffff;
-/// Nanoseconds of utimensat: as it is.
-pub const UTIME_OMIT: i64 = 0x3fff_fffe;
-
 /// Seconds and nanoseconds since the Unix epoch.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub struct FileTime {

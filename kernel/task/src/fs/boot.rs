@@ -26,7 +26,7 @@ impl fmt::Display for BootError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BootError::Initramfs(error) => error.fmt(f),
-            BootError::Mount(path, error) => write!(f, "initramfs: cannot mount {path}: {error}"),
+            BootError::Mount(path, error) => write!(f, "cannot mount {path}: {error}"),
         }
     }
 }

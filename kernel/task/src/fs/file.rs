@@ -282,6 +282,15 @@ impl<M: Machine> File<M> {
         self.writable()?.allocate(mode, at, len)
     }
 
+    /// Returns the capacity of a pipe in bytes.
+    ///
+    /// # Errors
+    ///
+    /// EBADF when it is no pipe.
+    pub fn pipe_capacity(&self) -> Result<usize, Errno> {
+        self.ops.as_ref().and_then(|ops| ops.pipe_capacity()).ok_or(Errno::EBADF)
+    }
+
     /// Makes what was written durable.
     ///
     /// # Errors

@@ -48,7 +48,7 @@ pub struct InitramfsError {
 
 impl fmt::Display for InitramfsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "initramfs: byte {:#x}", self.offset)?;
+        write!(f, "byte {:#x}", self.offset)?;
         if !self.name.is_empty() {
             write!(f, ", \"{}\"", self.name)?;
         }

@@ -17,7 +17,8 @@ pub trait Nap: Send + Sync {
     ///
     /// # Errors
     ///
-    /// EINTR when a signal is to be handled.
+    /// When a signal is to be handled: what the system call returns then, EINTR or a wish to be
+    /// started again.
     fn nap(
         &self,
         channel: WaitChannel,
@@ -49,7 +50,7 @@ impl EventCount {
     ///
     /// # Errors
     ///
-    /// EINTR when a signal is to be handled.
+    /// That of [`Nap::nap`].
     pub fn wait(&self, nap: &dyn Nap, seen: u32, deadline_ns: Option<u64>) -> Result<bool, Errno> {
         nap.nap(self.channel(), deadline_ns, &mut || self.now() != seen)
     }

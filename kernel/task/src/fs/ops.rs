@@ -116,6 +116,11 @@ pub trait FileOps<M: Machine>: Send + Sync {
         Err(Errno::ENOTTY)
     }
 
+    /// Returns the capacity of a pipe in bytes; `None` for anything else.
+    fn pipe_capacity(&self) -> Option<usize> {
+        None
+    }
+
     /// Returns what mmap maps.
     ///
     /// # Errors

@@ -53,12 +53,17 @@ impl<P: Platform> Files<P> {
         drop(table);
     }
 
-    /// Gives the new program a table of its own, without what is closed on exec.
-    pub fn exec(&self) {
+    /// Takes a table of its own in place of one that others may use, too.
+    pub fn unshare(&self) {
         let own = Arc::new(self.table().fork());
-        drop(own.exec());
         let old = self.table.lock().replace(own);
         drop(old);
+    }
+
+    /// Gives the new program a table of its own, without what is closed on exec.
+    pub fn exec(&self) {
+        self.unshare();
+        drop(self.table().exec());
     }
 }
 
@@ -66,6 +71,16 @@ impl<P: Platform> Process<P> {
     /// Returns the table of descriptors.
     pub(crate) fn file_table(&self) -> Arc<FileTable<P>> {
         self.files.table()
+    }
+
+    /// Stops sharing descriptors with other processes.
+    pub(crate) fn unshare_files(&self) {
+        self.files.unshare();
+    }
+
+    /// Returns working directory and umask.
+    pub(crate) fn fs_context(&self) -> &FsContext<P> {
+        &self.files.context
     }
 
     /// Returns the working directory.

@@ -3,6 +3,7 @@
 //!
 //! `docs/SYSCALLS.md` lists them.
 
+mod file;
 mod identity;
 mod limits;
 mod memory;
@@ -120,6 +121,11 @@ impl<P: Platform> Table<P> {
     const ROWS: [Option<Handler<P>>; number::LIMIT] = {
         let mut rows = [None; number::LIMIT];
         let files: &[&[Row<P>]] = &[
+            Call::<P>::DESCRIPTORS,
+            Call::<P>::FILE_NAMES,
+            Call::<P>::FILE_STATUS,
+            Call::<P>::OPEN,
+            Call::<P>::TRANSFER,
             Call::<P>::IDENTITY,
             Call::<P>::LIMITS,
             Call::<P>::MEMORY,

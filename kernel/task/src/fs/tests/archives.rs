@@ -71,7 +71,7 @@ fn a_cut_archive_is_an_error_wherever_it_is_cut() {
     assert!(Rig::with_archive(&whole[..needed]).is_ok());
     for len in (1..needed).step_by(97).chain([needed - 1, 110, 5000, sample().len()]) {
         let error = Rig::with_archive(&whole[..len]).err().unwrap_or_else(|| panic!("{len}"));
-        assert!(error.starts_with("initramfs: byte 0x"), "{error}");
+        assert!(error.starts_with("byte 0x"), "{error}");
         assert!(error.ends_with("cut off"), "{len}: {error}");
     }
 }
@@ -79,13 +79,10 @@ fn a_cut_archive_is_an_error_wherever_it_is_cut() {
 #[test]
 fn an_error_names_the_byte_and_the_file() {
     let error = |archive: Vec<u8>| Rig::with_archive(&archive).err().unwrap();
-    assert_eq!(
-        error(sample()[..1000].to_vec()),
-        "initramfs: byte 0xe4, \"bin/init\": the archive is cut off"
-    );
+    assert_eq!(error(sample()[..1000].to_vec()), "byte 0xe4, \"bin/init\": the archive is cut off");
     let mut orphan = Vec::new();
     add(&mut orphan, 1, 0o100_644, 1, "no/dir", b"x");
-    assert_eq!(error(orphan), "initramfs: byte 0x0, \"no/dir\": cannot be made: ENOENT");
+    assert_eq!(error(orphan), "byte 0x0, \"no/dir\": cannot be made: ENOENT");
     let mut compressed = std::vec![0x1f, 0x8b];
     compressed.resize(200, 0);
     assert!(error(compressed).contains("no newc header"));
@@ -98,5 +95,5 @@ fn an_error_names_the_byte_and_the_file() {
     let mut blocked = Vec::new();
     add(&mut blocked, 1, 0o100_644, 1, "dev", b"x");
     let blocked: String = error(ended(blocked)).to_string();
-    assert_eq!(blocked, "initramfs: cannot mount /dev: ENOTDIR");
+    assert_eq!(blocked, "cannot mount /dev: ENOTDIR");
 }

@@ -8,7 +8,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::rig::{CPU0, CPU1, Rig, read, read_at, write, write_at};
-use crate::fs::{Mapping, Sink, Source};
+use crate::fs::{Mapping, Sink, SliceSource, Source};
 
 /// Bytes that tell where they belong.
 fn pattern(len: usize) -> Vec<u8> {
@@ -193,15 +193,34 @@ fn each_bad_argument_returns_the_error_of_linux() {
     });
 }
 
+/// A source that lets the other thread run each time that bytes are taken.
+struct Yielding<'a>(SliceSource<'a>);
+
+impl Source for Yielding<'_> {
+    fn left(&self) -> usize {
+        self.0.left()
+    }
+
+    fn take(&mut self, buf: &mut [u8]) -> Result<(), Errno> {
+        std::thread::yield_now();
+        self.0.take(buf)
+    }
+}
+
 #[test]
 fn appends_of_two_threads_do_not_overlap() {
     let rig = Rig::new();
     rig.machine.run_on(CPU0, || drop(rig.file("/log")));
+    let start = Arc::new(std::sync::Barrier::new(2));
     let spawn = |cpu, byte: u8| {
-        let there = rig.clone();
+        let (there, start) = (rig.clone(), Arc::clone(&start));
         rig.machine.spawn_on(cpu, move || {
             let file = there.open("/log", O_WRONLY | O_APPEND).unwrap();
-            (0..100).for_each(|_| assert_eq!(write(&file, &[byte; 5000]), Ok(5000)));
+            start.wait();
+            for _ in 0..100 {
+                let record = [byte; 5000];
+                assert_eq!(file.write(&mut Yielding(SliceSource::new(&record))), Ok(5000));
+            }
         })
     };
     let threads = [spawn(CPU0, b'a'), spawn(CPU1, b'b')];
