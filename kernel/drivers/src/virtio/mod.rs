@@ -77,3 +77,6 @@ pub unsafe fn mmio_transport(
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests;
