@@ -4,7 +4,8 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
-use abi::Errno;
+use abi::siginfo::SigInfo;
+use abi::{Errno, Signal};
 use base::sync::OnceCell;
 use base::sync::atomic::{AtomicU64, Ordering};
 use hal::{Platform, PowerAction};
@@ -15,7 +16,7 @@ use crate::fs::{self, BootError, BootTree, Env, Vfs};
 use crate::futex::FutexTable;
 use crate::process::{Parts, ProcessTable};
 use crate::sched::{Scheduler, UserState};
-use crate::signal::{Actions, Trampoline};
+use crate::signal::{self, Actions, Trampoline};
 use crate::syscall::UnknownCalls;
 
 /// The process layer of one machine.
@@ -74,14 +75,21 @@ impl<P: Platform> Kernel<P> {
     /// # Errors
     ///
     /// What is wrong with it.
-    pub fn mount_files(&self, initrd: &[u8]) -> Result<(), BootError> {
+    pub fn mount_files(&'static self, initrd: &[u8]) -> Result<(), BootError> {
         let epoch_ns = self.epoch_offset_ns.load(Ordering::Relaxed);
         let env = Env::new(&self.system, self.sched, epoch_ns);
         let tree = fs::boot_tree(&env, initrd)?;
         let tty = Arc::clone(&tree.tty);
-        self.sched.set_on_console(move || tty.receive(|signal| log::debug!("{signal:?}")));
+        self.sched.set_on_console(move || tty.receive(|wish| self.send_from_tty(wish)));
         self.files.set(tree);
         Ok(())
+    }
+
+    /// Sends what a control character asks for to the foreground process group. There may be none.
+    fn send_from_tty(&'static self, wish: fs::TtySignal) {
+        if let Some(signal) = Signal::new(wish.signal.into()) {
+            let _ = signal::send_to_group(self, wish.group, SigInfo::from_kernel(signal));
+        }
     }
 
     /// Returns all files.

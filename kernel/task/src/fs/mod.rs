@@ -11,6 +11,7 @@
 //! | how a path is walked | `path.rs`; what is mounted `vfs.rs` |
 //! | open, names, listings | `open.rs`, `names.rs`, `listing.rs` |
 //! | files in memory | `tmpfs/` |
+//! | pipes | `pipe.rs` |
 //! | devices | `dev/` |
 //! | what is there at boot | `boot.rs`, `initramfs.rs` |
 //!
@@ -34,6 +35,7 @@ mod nap;
 mod open;
 mod ops;
 mod path;
+mod pipe;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -6,8 +6,9 @@ use alloc::vec::Vec;
 
 use abi::Errno;
 use abi::open::{
-    MFD_ALLOW_SEALING, MFD_CLOEXEC, MFD_EXEC, MFD_NOEXEC_SEAL, O_ACCMODE, O_CREAT, O_DIRECTORY,
-    O_EXCL, O_LARGEFILE, O_NOFOLLOW, O_PATH, O_RDONLY, O_RDWR, O_TMPFILE, O_TRUNC,
+    MFD_ALLOW_SEALING, MFD_CLOEXEC, MFD_EXEC, MFD_NOEXEC_SEAL, O_ACCMODE, O_CLOEXEC, O_CREAT,
+    O_DIRECTORY, O_EXCL, O_LARGEFILE, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY, O_RDWR, O_TMPFILE,
+    O_TRUNC, O_WRONLY,
 };
 use hal::Machine;
 
@@ -162,6 +163,26 @@ impl<M: Machine> Vfs<M> {
         let node = node.map_err(|_| Errno::EOPNOTSUPP)?.create_beside(how.mode & 0o7777)?;
         let ops = Arc::clone(&node).open(OpenMode::of_flags(how.flags))?;
         Ok(File::new(self.env(), node, Some(ops), how.flags | O_LARGEFILE))
+    }
+
+    /// Makes a pipe; returns the end to read from and the end to write to. Of the flags, O_NONBLOCK
+    /// counts.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL for flags that it does not know, ENOMEM.
+    pub fn open_pipe(&self, flags: u32) -> Result<[Arc<File<M>>; 2], Errno> {
+        if flags & !(O_CLOEXEC | O_NONBLOCK) != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let pipe = self.create_pipe()?;
+        let end = |access| {
+            let flags = access | flags & O_NONBLOCK;
+            let ops = Arc::clone(&pipe).open(OpenMode::of_flags(flags))?;
+            let inode = Arc::clone(&pipe) as InodeRef<M>;
+            Ok::<_, Errno>(File::new(self.env(), inode, Some(ops), flags))
+        };
+        Ok([end(O_RDONLY)?, end(O_WRONLY)?])
     }
 
     /// Makes a file in memory that has no name, for memfd_create.

@@ -7,10 +7,12 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use abi::Errno;
+use base::sync::atomic::{AtomicU64, Ordering};
 use hal::Machine;
 
 use super::env::Env;
 use super::inode::{FileId, InodeRef, New};
+use super::pipe::Pipe;
 use super::tmpfs::{Node, Tmpfs};
 
 /// A file system mounted on a directory.
@@ -31,13 +33,22 @@ pub struct Vfs<M: Machine> {
     mounts: Vec<Mount<M>>,
     /// Files without names, of memfd_create.
     unnamed: Arc<Tmpfs<M>>,
+    /// Device number of pipes, and inode number of the last one.
+    pipe_dev: u64,
+    last_pipe: AtomicU64,
 }
 
 impl<M: Machine> Vfs<M> {
     /// Starts a tree with its root file system.
     pub fn new(env: &Arc<Env<M>>, root: InodeRef<M>) -> Self {
         let mounts = alloc::vec![Mount { path: "/", fs_type: "rootfs", root, covered: None }];
-        Self { env: Arc::clone(env), mounts, unnamed: Tmpfs::new(env, u64::MAX) }
+        Self {
+            env: Arc::clone(env),
+            mounts,
+            unnamed: Tmpfs::new(env, u64::MAX),
+            pipe_dev: env.new_dev(),
+            last_pipe: AtomicU64::new(0),
+        }
     }
 
     /// Mounts a file system on the directory `path`, which is made if need be.
@@ -86,6 +97,16 @@ impl<M: Machine> Vfs<M> {
     /// ENOMEM.
     pub(super) fn create_unnamed(&self, mode: u32) -> Result<Arc<Node<M>>, Errno> {
         Node::create_unnamed(&self.unnamed, mode)
+    }
+
+    /// Makes a pipe without ends.
+    ///
+    /// # Errors
+    ///
+    /// ENOMEM.
+    pub(super) fn create_pipe(&self) -> Result<Arc<Pipe<M>>, Errno> {
+        let ino = self.last_pipe.fetch_add(1, Ordering::Relaxed) + 1;
+        Pipe::new(&self.env, self.pipe_dev, ino)
     }
 
     /// Returns the root of what is mounted on `inode`, or itself.

@@ -125,6 +125,7 @@ impl<P: Platform> Table<P> {
             Call::<P>::FILE_NAMES,
             Call::<P>::FILE_STATUS,
             Call::<P>::OPEN,
+            Call::<P>::POLL,
             Call::<P>::TRANSFER,
             Call::<P>::IDENTITY,
             Call::<P>::LIMITS,

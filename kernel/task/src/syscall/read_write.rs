@@ -3,11 +3,13 @@
 
 use alloc::sync::Arc;
 
-use abi::{Errno, number};
+use abi::siginfo::{SI_USER, SigInfo};
+use abi::{Errno, Signal, number};
 use hal::Platform;
 
 use super::{Call, Outcome, Row};
 use crate::fs::File;
+use crate::signal;
 use crate::user_io::UserBuffers;
 
 impl<P: Platform> Call<'_, P> {
@@ -37,6 +39,17 @@ impl<P: Platform> Call<'_, P> {
         UserBuffers::many(self.kernel, self.thread, self.arg(1), self.arg(2) as usize)
     }
 
+    /// Ends a write: nobody reads the pipe any more is a signal, too.
+    pub(super) fn after_write(&self, written: Result<usize, Errno>) -> Outcome {
+        if written == Err(Errno::EPIPE) {
+            let pid = self.thread.process().pid();
+            let info = SigInfo::sent(Signal::SIGPIPE, SI_USER, pid, 0);
+            // The queue of a standard signal is never full.
+            let _ = signal::send_to_thread(self.kernel, self.thread, info);
+        }
+        written.map(|len| len as u64)
+    }
+
     /// Returns the offset of argument 3.
     fn offset(&self) -> Result<u64, Errno> {
         let offset = self.arg(3);
@@ -49,7 +62,8 @@ fn read<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
 }
 
 fn write<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
-    call.file()?.write(&mut call.buffer()).map(|len| len as u64)
+    let written = call.file()?.write(&mut call.buffer());
+    call.after_write(written)
 }
 
 fn readv<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
@@ -57,7 +71,8 @@ fn readv<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
 }
 
 fn writev<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
-    call.file()?.write(&mut call.buffers()?).map(|len| len as u64)
+    let written = call.file()?.write(&mut call.buffers()?);
+    call.after_write(written)
 }
 
 fn pread64<P: Platform>(call: &mut Call<'_, P>) -> Outcome {

@@ -33,7 +33,7 @@ impl<P: Platform> Call<'_, P> {
     ];
 
     /// Reads a set of signals; argument `size` must say how long it is.
-    fn read_set(&self, at: u64, size: usize) -> Result<SigSet, Errno> {
+    pub(super) fn read_set(&self, at: u64, size: usize) -> Result<SigSet, Errno> {
         self.check_set_size(size)?;
         self.read::<u64, 8>(at).map(SigSet)
     }

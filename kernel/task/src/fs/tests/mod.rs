@@ -7,4 +7,5 @@ mod descriptors;
 mod devices;
 mod names;
 mod paths;
+mod pipes;
 pub mod rig;

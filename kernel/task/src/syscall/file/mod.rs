@@ -5,6 +5,7 @@
 //! |---|---|
 //! | openat, memfd_create, pipe2, mknodat | `open.rs` |
 //! | sendfile, lseek, getdents64, fsync | `transfer.rs`; read and write `../read_write.rs` |
+//! | ppoll, pselect6 | `poll.rs` |
 //! | close, dup, fcntl, ioctl | `descriptors.rs` |
 //! | names made, moved and removed; working directory; mount | `names.rs` |
 //! | stat, statx, statfs, access, chmod, chown, utimensat, truncate | `status.rs` |
@@ -12,6 +13,7 @@
 mod descriptors;
 mod names;
 mod open;
+mod poll;
 mod status;
 mod transfer;
 

@@ -12,6 +12,7 @@ impl<P: Platform> Call<'_, P> {
     pub(in crate::syscall) const OPEN: &'static [Row<P>] = &[
         (number::OPENAT, openat),
         (number::MEMFD_CREATE, memfd_create),
+        (number::PIPE2, pipe2),
         (number::MKNODAT, |_| Err(Errno::EPERM)),
     ];
 }
@@ -23,6 +24,22 @@ fn openat<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
     let how = OpenHow { flags, mode: call.arg_u32(3) & 0o7777 & !umask };
     let file = call.vfs().open(&call.start(0, &path)?, &path, how)?;
     call.install(file, flags & O_CLOEXEC != 0)
+}
+
+fn pipe2<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
+    let flags = call.arg_u32(1);
+    let [reader, writer] = call.vfs().open_pipe(flags)?;
+    let close_on_exec = flags & O_CLOEXEC != 0;
+    let read_fd = call.install(reader, close_on_exec)? as u32;
+    let files = call.thread.process().file_table();
+    let undo = |fd: u32| drop(files.close(fd as i32));
+    let write_fd = call.install(writer, close_on_exec).inspect_err(|_| undo(read_fd))? as u32;
+    let both = (u64::from(write_fd) << 32 | u64::from(read_fd)).to_le_bytes();
+    call.write(call.arg(0), &both).inspect_err(|_| {
+        undo(read_fd);
+        undo(write_fd);
+    })?;
+    Ok(0)
 }
 
 fn memfd_create<P: Platform>(call: &mut Call<'_, P>) -> Outcome {

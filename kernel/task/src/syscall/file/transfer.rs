@@ -49,7 +49,7 @@ fn sendfile<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
     if let Some(at) = at {
         call.write(at_user, &at.to_le_bytes())?;
     }
-    result.map(count)
+    call.after_write(result)
 }
 
 fn copy_file<P: Platform>(
