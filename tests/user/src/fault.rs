@@ -7,8 +7,9 @@ use core::arch::asm;
 use core::ffi::{c_int, c_void};
 use core::mem;
 use core::ptr;
-use core::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
 
+use crate::memory;
 use crate::tags;
 
 /// `SEGV_MAPERR` (asm-generic/siginfo.h): nothing is mapped there.
@@ -32,6 +33,9 @@ const SIGNALS: [c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SI
 /// Bytes of an instruction.
 const INSTRUCTION: u64 = 4;
 
+/// The number of the link register.
+const LINK: usize = 30;
+
 /// The place of TCO in its register.
 const TCO_SHIFT: u32 = 25;
 
@@ -52,6 +56,9 @@ impl Fault {
         Self { address: tags::with_tag(self.address, 0), ..self }
     }
 }
+
+/// Whether to go on where the link register says, and not behind the instruction.
+static RETURNS: AtomicBool = AtomicBool::new(false);
 
 static NR_FAULTS: AtomicU32 = AtomicU32::new(0);
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
@@ -78,6 +85,16 @@ pub fn catch_with(flags: c_int, access: impl FnOnce()) -> Option<Fault> {
         code: CODE.load(Ordering::Relaxed),
         address: ADDRESS.load(Ordering::Relaxed),
     })
+}
+
+/// Calls the code at `address`, and returns the fault of its first instruction.
+pub fn catch_call(address: usize) -> Option<Fault> {
+    RETURNS.store(true, Ordering::Relaxed);
+    let fault = catch(|| {
+        memory::call_code(address);
+    });
+    RETURNS.store(false, Ordering::Relaxed);
+    fault
 }
 
 /// Returns how often the `access` of the last [`catch`] has faulted.
@@ -116,7 +133,11 @@ extern "C" fn note(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_vo
         let context = context.cast::<libc::ucontext_t>();
         // SAFETY: with SA_SIGINFO the kernel passes the context that sigreturn restores.
         let context = unsafe { &mut *context };
-        context.uc_mcontext.pc += INSTRUCTION;
+        let registers = &mut context.uc_mcontext;
+        registers.pc = match RETURNS.load(Ordering::Relaxed) {
+            true => registers.regs[LINK],
+            false => registers.pc + INSTRUCTION,
+        };
     }
 }
 

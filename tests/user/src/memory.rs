@@ -213,6 +213,34 @@ pub fn store_pair(address: usize, [low, high]: [u64; 2]) {
     }
 }
 
+/// The instruction that returns.
+pub const RET: u32 = 0xd65f_03c0;
+
+/// Writes instructions, so that they can be executed once the page permits it.
+pub fn write_code(address: usize, code: &[u32]) {
+    for (index, instruction) in code.iter().enumerate() {
+        let at = address + index * size_of::<u32>();
+        for (offset, byte) in instruction.to_le_bytes().into_iter().enumerate() {
+            store_byte(at + offset, byte);
+        }
+        // SAFETY: cache maintenance changes no byte.
+        unsafe {
+            asm!("dc cvau, {at}", "dsb ish", "ic ivau, {at}", "dsb ish", "isb", at = in(reg) at,
+                options(nostack));
+        }
+    }
+}
+
+/// Calls the code at `address` and returns what it leaves in X0.
+pub fn call_code(address: usize) -> u64 {
+    let result;
+    // SAFETY: the code is the test's; it keeps to the procedure call standard.
+    unsafe {
+        asm!("blr {address}", address = in(reg) address, lateout("x0") result, clobber_abi("C"));
+    }
+    result
+}
+
 /// Fills the page at `address` with words made from `seed`.
 pub fn store_pattern(address: usize, seed: u64) {
     for index in 0..WORDS_PER_PAGE {
