@@ -14,6 +14,7 @@ pub mod meminfo;
 pub mod memory;
 pub mod pageout;
 pub mod process;
+pub mod signal;
 pub mod sys;
 pub mod tags;
 pub mod trial;
