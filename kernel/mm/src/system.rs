@@ -70,6 +70,7 @@ impl<M: Machine> System<M> {
             machine,
         };
         system.zero_page = system.make_zero_page();
+        system.reserve_heap_for_all_frames();
         Arc::new(system)
     }
 

@@ -70,13 +70,13 @@ impl FolioArena {
         &chunk.expect("folio arena: index from a chunk that exists")[id.0 as usize % CHUNK]
     }
 
-    /// Takes a free descriptor; `None` when the kernel heap has no room (`heap_room` bytes) for
-    /// another chunk.
+    /// Takes a free descriptor; `None` when another chunk is needed and the kernel heap `has_room`
+    /// for none.
     #[inline]
-    pub(crate) fn alloc(&self, cpu: CpuId, heap_room: impl FnOnce() -> usize) -> Option<FolioId> {
+    pub(crate) fn alloc(&self, cpu: CpuId, has_room: impl FnOnce() -> bool) -> Option<FolioId> {
         let mut cache = self.caches.of(cpu).lock();
         if cache.is_empty() {
-            self.refill(&mut cache, heap_room);
+            self.refill(&mut cache, has_room);
         }
         cache.pop()
     }
@@ -92,6 +92,12 @@ impl FolioArena {
         cache.push(id);
     }
 
+    /// Returns the heap bytes that descriptors of all frames take, each its own folio.
+    pub(crate) fn most_bytes(&self) -> usize {
+        // The list of free ones doubles its room when it grows.
+        self.chunks.len() * CHUNK * (size_of::<Folio>() + 3 * size_of::<FolioId>())
+    }
+
     /// Returns the bytes of all chunks.
     pub(crate) fn bytes(&self) -> usize {
         self.free.lock().nr_chunks * CHUNK * size_of::<Folio>()
@@ -105,9 +111,9 @@ impl FolioArena {
     }
 
     #[cold]
-    fn refill(&self, cache: &mut ArrayVec<FolioId, CACHE>, heap_room: impl FnOnce() -> usize) {
+    fn refill(&self, cache: &mut ArrayVec<FolioId, CACHE>, has_room: impl FnOnce() -> bool) {
         let mut free = self.free.lock();
-        if free.ids.is_empty() && heap_room() > 4 * CHUNK * size_of::<Folio>() {
+        if free.ids.is_empty() && has_room() {
             self.add_chunk(&mut free);
         }
         let take = free.ids.len().min(CACHE / 2);
@@ -124,8 +130,15 @@ impl FolioArena {
         if free.ids.try_reserve(missing.max(free.ids.capacity())).is_err() {
             return;
         }
+        // The room that the heap reports may lie in pieces that are of no use: this may fail.
+        let mut chunk = Vec::new();
+        if chunk.try_reserve_exact(CHUNK).is_err() {
+            return;
+        }
+        chunk.extend((0..CHUNK).map(|_| Folio::new()));
+        let Ok(chunk) = chunk.into_boxed_slice().try_into() else { return };
         let first = (free.nr_chunks * CHUNK) as u32;
-        self.chunks[free.nr_chunks].set(Box::new(core::array::from_fn(|_| Folio::new())));
+        self.chunks[free.nr_chunks].set(chunk);
         free.nr_chunks += 1;
         // Index 0 is never handed out.
         let ids = (first..first + CHUNK as u32).rev().filter(|id| *id != 0).map(FolioId);

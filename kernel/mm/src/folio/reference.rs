@@ -136,12 +136,12 @@ impl<M: Machine> System<M> {
 
     #[inline]
     fn alloc_descriptor(&self) -> Option<FolioId> {
-        let room = || self.machine().kernel_heap_room();
-        self.folios().alloc(self.machine().cpu(), room).or_else(|| {
-            // The heap is low. It may grow while there are whole free blocks; when there are none
-            // left, nearly every frame is in use and has had its descriptor long since.
-            self.reserve_kernel_heap(64 << 10).ok()?;
-            self.folios().alloc(self.machine().cpu(), room)
+        let cpu = self.machine().cpu();
+        self.folios().alloc(cpu, || self.has_spare_heap()).or_else(|| {
+            // The heap is low. It grows while there are whole free blocks. It had room for all
+            // descriptors at the start, so what else is kept must make do with less now.
+            let _ = self.reserve_kernel_heap(64 << 10);
+            self.folios().alloc(cpu, || true)
         })
     }
 

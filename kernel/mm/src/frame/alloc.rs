@@ -159,6 +159,22 @@ impl<M: Machine> System<M> {
         Ok(())
     }
 
+    /// Gives the kernel's heap room for the descriptors of all frames and more, while there are
+    /// whole blocks: once programs have filled memory there may be none until they end.
+    pub(crate) fn reserve_heap_for_all_frames(&self) {
+        if self.reserve_kernel_heap(self.folios().most_bytes() + Self::HEAP_AT_START).is_err() {
+            log::warn!("mm: little memory: the kernel's heap has no room for all descriptors");
+        }
+    }
+
+    /// Tells whether the heap has more than what is kept for paths that cannot fail.
+    pub(crate) fn has_spare_heap(&self) -> bool {
+        self.machine().kernel_heap_room() > Self::HEAP_RESERVE
+    }
+
+    /// Heap bytes for processes, areas and files, before a growing heap needs whole blocks.
+    const HEAP_AT_START: usize = 1 << 20;
+
     /// Heap bytes kept for paths that cannot fail.
     const HEAP_RESERVE: usize = 256 << 10;
 }
