@@ -128,7 +128,7 @@ fn host_tests() -> Command {
 
 /// Shuttle replaces the locks of `base::sync`, so these tests are a build of their own.
 fn schedules() -> Command {
-    let mut command = cargo(&format!("test -p mm -p task {SCHEDULED} --no-fail-fast"));
+    let mut command = cargo(&format!("test -p mm -p task -p drivers {SCHEDULED} --no-fail-fast"));
     command.env("RUSTFLAGS", "--cfg shuttle");
     command.env("CARGO_TARGET_DIR", workspace::target_dir().join("shuttle"));
     command

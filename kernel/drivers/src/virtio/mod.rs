@@ -77,6 +77,3 @@ pub unsafe fn mmio_transport(
         Err(error) => Err(error),
     }
 }
-
-#[cfg(test)]
-mod tests;

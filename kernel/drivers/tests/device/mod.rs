@@ -2,19 +2,48 @@
 //! This file is a virtio block device in the hands of a test: it does what the test says, in the
 //! order that the test says, and breaks the protocol on request.
 
+#![expect(unsafe_code, reason = "a device reaches its driver's memory by address")]
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use core::ops::Range;
+use core::ptr::NonNull;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::vec;
-use std::vec::Vec;
 
+use base::PhysAddr;
+use drivers::virtio::Platform;
+
+use virtio_drivers::Result;
 use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
-use virtio_drivers::{PhysAddr, Result};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::super::limits::Features;
+/// Feature bits of virtio 1.2, 5.2.3 and 6.
+pub mod feature {
+    pub const SIZE_MAX: u64 = 1 << 1;
+    pub const SEG_MAX: u64 = 1 << 2;
+    pub const READ_ONLY: u64 = 1 << 5;
+    pub const FLUSH: u64 = 1 << 9;
+    pub const VERSION_1: u64 = 1 << 32;
+    /// What the driver understands.
+    pub const ALL: u64 = SIZE_MAX | SEG_MAX | READ_ONLY | FLUSH | VERSION_1;
+}
 
 /// Sectors of the medium.
 pub const NR_SECTORS: usize = 64;
+
+/// The host's memory, as if it were the device's.
+pub struct HostMemory;
+
+// SAFETY: the device is the test itself, which knows virtual addresses only.
+unsafe impl Platform for HostMemory {
+    fn phys_of(va: usize) -> PhysAddr {
+        PhysAddr::new(va as u64)
+    }
+
+    fn map_registers(_: Range<PhysAddr>) -> Option<NonNull<u8>> {
+        None
+    }
+}
 
 /// What a device is like.
 #[derive(Clone, Copy)]
@@ -32,7 +61,7 @@ impl Config {
     /// A device with all that the driver knows, but read-only.
     pub const GOOD: Self = Self {
         kind: DeviceType::Block,
-        features: Features::all().difference(Features::READ_ONLY).bits() | 1 << 29,
+        features: feature::ALL & !feature::READ_ONLY | 1 << 29,
         queue_size: 1024,
         seg_max: 126,
         size_max: 1 << 20,
@@ -131,6 +160,12 @@ impl Device {
 
     /// Does a fetched request with the given outcome, and tells the driver.
     pub fn finish(&mut self, request: Fetched, status: u8) {
+        self.publish(request, status);
+        self.raise();
+    }
+
+    /// Does a fetched request and tells the driver, without an interrupt.
+    pub fn publish(&mut self, request: Fetched, status: u8) {
         let Fetched { chain, kind, sector, mut buffers } = request;
         let (status_at, ..) = buffers.pop().expect("a status byte");
         let mut at = sector as usize * 512;
@@ -148,6 +183,13 @@ impl Device {
         self.push_used(chain.into());
     }
 
+    /// Raises the interrupt: a bit, which is set or not.
+    pub fn raise(&mut self) {
+        if self.interrupts.is_empty() {
+            self.interrupts.push_back(InterruptStatus::QUEUE_INTERRUPT);
+        }
+    }
+
     /// Tells the driver that a chain is done with, whether or not there is one.
     pub fn push_used(&mut self, chain: u32) {
         let rings = self.queue.as_mut().expect("a queue");
@@ -156,7 +198,6 @@ impl Device {
         store(rings.used + 8 + 8 * slot, 1_u32);
         rings.next_used = rings.next_used.wrapping_add(1);
         store(rings.used + 2, rings.next_used);
-        self.interrupts.push_back(InterruptStatus::QUEUE_INTERRUPT);
     }
 
     /// Says whether the driver has to ring the doorbell.
@@ -227,14 +268,7 @@ impl Transport for FakeTransport {
         self.device().config.is_legacy
     }
 
-    fn queue_set(
-        &mut self,
-        _: u16,
-        size: u32,
-        descriptors: PhysAddr,
-        available: PhysAddr,
-        used: PhysAddr,
-    ) {
+    fn queue_set(&mut self, _: u16, size: u32, descriptors: u64, available: u64, used: u64) {
         let size = size as u16;
         let rings = Rings { size, descriptors, available, used, next_available: 0, next_used: 0 };
         self.device().queue = Some(rings);

@@ -1,37 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! This module tests the disk against a device in the test's hands: what a real one would not do.
+//! The disk against a device in the test's hands: also what a real one would not do.
 
-use core::cell::{Cell, RefCell};
-use core::ops::Range;
-use core::ptr::NonNull;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::vec;
-use std::vec::Vec;
-
-use base::PhysAddr;
-use hal::{BlockOp, IoError, Wait, WaitChannel};
-use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus};
-
-use super::limits::Features;
-use super::tickets::NR_TICKETS;
-use super::{Disk, Platform, StartError};
-use device::{Config, Device, FakeTransport, NR_SECTORS};
+#![expect(unsafe_code, reason = "buffers are handed to the device")]
 
 mod device;
 
-/// The host's memory, as if it were the device's.
-struct HostMemory;
+use std::cell::{Cell, RefCell};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, MutexGuard};
 
-// SAFETY: the device is the test itself, which knows virtual addresses only.
-unsafe impl Platform for HostMemory {
-    fn phys_of(va: usize) -> PhysAddr {
-        PhysAddr::new(va as u64)
-    }
+use device::{Config, Device, FakeTransport, HostMemory, NR_SECTORS, feature};
+use drivers::virtio::{DeviceType, Disk, StartError};
+use hal::{BlockOp, IoError, Wait, WaitChannel};
+use virtio_drivers::transport::{DeviceStatus, InterruptStatus};
 
-    fn map_registers(_: Range<PhysAddr>) -> Option<NonNull<u8>> {
-        None
-    }
-}
+/// How many requests may be unwaited for.
+const NR_TICKETS: usize = 4096;
 
 /// A disk, its device, and a thread that lets the device work while it sleeps.
 struct Rig {
@@ -256,9 +240,9 @@ fn is_given_up(misbehave: impl FnOnce(&mut Device)) {
 
 #[test]
 fn device_that_completes_what_it_never_had_is_given_up() {
-    is_given_up(|device| device.push_used(511));
-    is_given_up(|device| device.push_used(512));
-    is_given_up(|device| device.push_used(0xffff));
+    for chain in [511, 512, 0xffff] {
+        is_given_up(|device| device.push_used(chain));
+    }
 }
 
 #[test]
@@ -312,15 +296,15 @@ fn requests_beyond_the_device_s_limits_are_refused() {
 
 #[test]
 fn features_that_the_device_lacks_are_refused() {
-    let without = |lacking: Features| Config::GOOD.features & !lacking.bits();
-    let plain = Config { features: without(Features::FLUSH), ..Config::GOOD };
+    let without = |lacking: u64| Config::GOOD.features & !lacking;
+    let plain = Config { features: without(feature::FLUSH), ..Config::GOOD };
     let rig = Rig::start(plain).unwrap();
     assert_eq!(rig.submit(BlockOp::Flush, 0, &mut []), Err(IoError::Unsupported));
-    let read_only = Features::READ_ONLY.bits() | Config::GOOD.features;
+    let read_only = feature::READ_ONLY | Config::GOOD.features;
     let rig = Rig::start(Config { features: read_only, ..Config::GOOD }).unwrap();
     assert_eq!(rig.submit(BlockOp::Write, 0, &mut sector_of(1)), Err(IoError::Unsupported));
     // Limits that were not agreed on do not hold.
-    let features = without(Features::SEG_MAX | Features::SIZE_MAX);
+    let features = without(feature::SEG_MAX | feature::SIZE_MAX);
     let rig = Rig::start(Config { features, seg_max: 0, size_max: 0, ..Config::GOOD }).unwrap();
     assert!(rig.submit(BlockOp::Write, 0, &mut sector_of(1)).is_ok());
 }
@@ -328,7 +312,7 @@ fn features_that_the_device_lacks_are_refused() {
 #[test]
 fn only_understood_features_are_accepted() {
     let rig = Rig::start(Config { features: u64::MAX, ..Config::GOOD }).unwrap();
-    assert_eq!(rig.device().accepted_features, Features::all().bits());
+    assert_eq!(rig.device().accepted_features, feature::ALL);
     assert!(rig.device().status.contains(DeviceStatus::DRIVER_OK));
 }
 
@@ -339,7 +323,7 @@ fn devices_that_cannot_be_used_are_refused() {
     let network = Config { kind: DeviceType::Network, ..good };
     assert_eq!(refusal(network), Some(StartError::NotADisk(DeviceType::Network)));
     assert_eq!(refusal(Config { is_legacy: true, ..good }), Some(StartError::Legacy));
-    let old = Config { features: good.features & !Features::VERSION_1.bits(), ..good };
+    let old = Config { features: good.features & !feature::VERSION_1, ..good };
     assert_eq!(refusal(old), Some(StartError::Legacy));
     let picky = Config { refuses_features: true, ..good };
     assert_eq!(refusal(picky), Some(StartError::FeaturesRefused));
@@ -355,6 +339,6 @@ fn a_ticket_that_is_waited_for_twice_panics() {
     let mut buffer = sector_of(1);
     let ticket = rig.submit(BlockOp::Write, 0, &mut buffer).unwrap();
     assert_eq!(rig.wait(ticket), Ok(()));
-    let again = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| rig.wait(ticket)));
+    let again = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| rig.wait(ticket)));
     assert!(again.is_err());
 }
