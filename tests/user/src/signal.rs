@@ -132,7 +132,7 @@ pub fn pid() -> i32 {
     sys::call(libc::SYS_getpid, []).map_or(0, |pid| pid as i32)
 }
 
-/// What [`note`] has noted last, and how often.
+/// What [`NOTE`] has noted last, and how often.
 pub static NOTED: Noted = Noted {
     count: AtomicUsize::new(0),
     signal: AtomicI32::new(0),
@@ -163,7 +163,9 @@ impl Noted {
 }
 
 /// A handler that notes what it was given.
-pub extern "C" fn note(signal: i32, info: *mut libc::siginfo_t, _: *mut c_void) {
+pub const NOTE: Handler = note;
+
+extern "C" fn note(signal: i32, info: *mut libc::siginfo_t, _: *mut c_void) {
     // SAFETY: with SA_SIGINFO the kernel passes a siginfo.
     let info = unsafe { &*info };
     // SAFETY: any field of it may be read as a number.

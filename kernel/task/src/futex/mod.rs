@@ -143,7 +143,7 @@ fn deadline<P: Platform>(
     let time: Timespec = call.read::<_, 16>(call.arg(3))?;
     let ns = time.to_ns().ok_or(Errno::EINVAL)?;
     if is_relative {
-        return Ok(Some(call.kernel.machine().now_ns().saturating_add(ns)));
+        return Ok(Some(call.deadline_after(ns)));
     }
     let clock = if is_realtime { CLOCK_REALTIME } else { CLOCK_MONOTONIC };
     call.kernel.to_machine_ns(clock, ns).map(Some)

@@ -21,7 +21,7 @@ use crate::syscall::Call;
 /// Tells user code that waits for `thread`, which runs this.
 pub(crate) fn thread_leaves<P: Platform>(kernel: &'static Kernel<P>, thread: &Arc<Thread<P>>) {
     let mut regs = UserRegs::default();
-    let call = Call { kernel, thread, regs: &mut regs };
+    let call = Call { kernel, thread, number: 0, regs: &mut regs };
     let robust_list = thread.robust_list.swap(0, Ordering::Relaxed);
     if robust_list != 0 {
         let _ = call.release_robust_list(robust_list);

@@ -39,9 +39,7 @@ impl<P: Platform> Call<'_, P> {
         match woken {
             Woken::Ready => Ok(0),
             Woken::TimedOut => Err(Errno::ETIMEDOUT),
-            // With a deadline Linux goes on with what is left of it; an absolute one stays right.
-            Woken::Interrupted if deadline.is_none() => Err(restart::SYS),
-            Woken::Interrupted => Err(Errno::EINTR),
+            Woken::Interrupted => Err(deadline.map_or(restart::SYS, |at| self.resume_until(at))),
         }
     }
 

@@ -40,6 +40,7 @@ use mm::Mm;
 
 use crate::sched;
 use crate::signal::{Actions, ProcessSignals, ThreadSignals};
+use crate::syscall::restart::Resume;
 
 /// Bytes of a thread's name, the final NUL among them (Linux's TASK_COMM_LEN).
 pub const NAME_LEN: usize = 16;
@@ -126,6 +127,8 @@ pub struct Thread<P: Platform> {
     exit_status: OnceCell<ExitStatus>,
     /// x0 at the system call that may have to be started again.
     pub(crate) restart_x0: AtomicU64,
+    /// The call that restart_syscall goes on with.
+    pub(crate) resume: SpinLock<Option<Resume>, lock_level::Task>,
     /// What PR_SET_TAGGED_ADDR_CTRL was given.
     pub(crate) tagged_addr_ctrl: AtomicU64,
     pub(crate) signals: ThreadSignals,
@@ -191,6 +194,7 @@ impl<P: Platform> Thread<P> {
             name: SpinLock::new(name),
             exit_status: OnceCell::new(),
             restart_x0: AtomicU64::new(0),
+            resume: SpinLock::new(None),
             tagged_addr_ctrl: AtomicU64::new(0),
             signals: ThreadSignals::new(),
         })

@@ -42,7 +42,7 @@ pub(crate) fn deliver<P: Platform>(
         match thread.process().signals.actions().use_up(signal) {
             Disposition::Ignore => {}
             Disposition::Handle(action) => {
-                restart.before_handler(regs, &action);
+                restart.before_handler(thread, regs, &action);
                 if handle(kernel, thread, regs, signal, info, &action).is_err() {
                     frame_failed(thread, signal, regs.sp);
                 }
@@ -116,8 +116,14 @@ impl Restart {
         Self { call: Some(call) }
     }
 
-    fn before_handler(&mut self, regs: &mut UserRegs, action: &SigAction) {
+    fn before_handler<P: Platform>(
+        &mut self,
+        thread: &Thread<P>,
+        regs: &mut UserRegs,
+        action: &SigAction,
+    ) {
         let Some(call) = self.call.take() else { return };
+        *thread.resume.lock() = None;
         let starts_again = match call.why {
             restart::NO_INTERRUPT => true,
             restart::SYS => action.flags & SA_RESTART != 0,

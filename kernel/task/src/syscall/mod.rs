@@ -51,6 +51,8 @@ pub(crate) type Row<P> = (usize, Handler<P>);
 pub(crate) struct Call<'a, P: Platform> {
     pub kernel: &'static Kernel<P>,
     pub thread: &'a Arc<Thread<P>>,
+    /// Which call it is.
+    pub number: u64,
     pub regs: &'a mut UserRegs,
 }
 
@@ -132,6 +134,7 @@ impl<P: Platform> Table<P> {
             Call::<P>::MEMORY,
             Call::<P>::PROCESS,
             Call::<P>::RANDOM,
+            Call::<P>::RESTART,
             Call::<P>::READ_WRITE,
             Call::<P>::SIGNAL,
             Call::<P>::SWAP,
@@ -157,6 +160,11 @@ impl<P: Platform> Table<P> {
     const BY_NUMBER: &'static [Option<Handler<P>>; number::LIMIT] = &Self::ROWS;
 }
 
+#[inline(always)]
+fn handler<P: Platform>(number: u64) -> Option<Handler<P>> {
+    Table::<P>::BY_NUMBER.get(number as usize).copied().flatten()
+}
+
 /// Does the system call that user code has asked for; `regs` then hold its result.
 #[inline]
 pub(crate) fn dispatch<P: Platform>(
@@ -165,9 +173,8 @@ pub(crate) fn dispatch<P: Platform>(
     regs: &mut UserRegs,
 ) {
     let (number, first) = (regs.x[8], regs.x[0]);
-    let handler = Table::<P>::BY_NUMBER.get(number as usize).copied().flatten();
-    let mut call = Call { kernel, thread, regs };
-    let outcome = match handler {
+    let mut call = Call { kernel, thread, number, regs };
+    let outcome = match handler(number) {
         Some(handler) => handler(&mut call),
         None => unknown::report(&mut call, number),
     };

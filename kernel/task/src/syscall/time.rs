@@ -93,7 +93,7 @@ fn times<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
 fn nanosleep<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
     let request: Timespec = call.read::<_, 16>(call.arg(0))?;
     let ns = request.to_ns().ok_or(Errno::EINVAL)?;
-    let deadline = call.kernel.machine().now_ns().saturating_add(ns);
+    let deadline = call.deadline_after(ns);
     sleep(call, deadline, call.arg(1))
 }
 
@@ -113,12 +113,12 @@ fn clock_nanosleep<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
             Err(restart::NO_HANDLER)
         };
     }
-    let deadline = call.kernel.machine().now_ns().saturating_add(ns);
+    let deadline = call.deadline_after(ns);
     sleep(call, deadline, remaining)
 }
 
-/// Sleeps for a while; when a signal ends it, tells how much was left. Linux starts such a sleep
-/// again after a signal without a handler, with what was left; here it ends.
+/// Sleeps for a while. When a signal interrupts it, tells how much was left, and goes on with that
+/// unless a handler runs.
 fn sleep<P: Platform>(call: &mut Call<'_, P>, deadline: u64, remaining: u64) -> Outcome {
     if call.kernel.sched().sleep_till(deadline) {
         return Ok(0);
@@ -127,5 +127,5 @@ fn sleep<P: Platform>(call: &mut Call<'_, P>, deadline: u64, remaining: u64) -> 
         let left = deadline.saturating_sub(call.kernel.machine().now_ns());
         call.write(remaining, &Timespec::from_ns(left).to_bytes())?;
     }
-    Err(Errno::EINTR)
+    Err(call.resume_until(deadline))
 }

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
 
 use user_tests::memory::{Mapping, PAGE};
 use user_tests::process::{self, Child, Ended};
-use user_tests::signal::{self, NOTED, SI_KERNEL, SI_TKILL, note};
+use user_tests::signal::{self, NOTE, NOTED, SI_KERNEL, SI_TKILL};
 use user_tests::{memory, sys};
 
 user_tests::tests!(
@@ -33,6 +33,7 @@ user_tests::tests!(
     the_context_of_a_fault_has_address_and_syndrome,
     a_stopped_child_is_reported_and_continues,
     a_stopped_child_can_be_killed,
+    a_sleep_goes_on_after_a_stop,
     sigchld_says_how_a_child_ended,
     ignored_sigchld_leaves_no_zombies,
     kill_says_what_linux_says,
@@ -44,7 +45,7 @@ user_tests::tests!(
 const ALL: u64 = !0;
 
 fn a_handler_is_told_signal_code_and_sender() {
-    signal::handle(libc::SIGUSR1, 0, 0, note);
+    signal::handle(libc::SIGUSR1, 0, 0, NOTE);
     signal::raise(libc::SIGUSR1);
     assert_eq!(NOTED.last(), (libc::SIGUSR1, SI_TKILL, signal::pid()));
     signal::kill(signal::pid(), libc::SIGUSR1).unwrap();
@@ -53,7 +54,7 @@ fn a_handler_is_told_signal_code_and_sender() {
 }
 
 fn a_blocked_signal_waits_and_is_delivered_when_unblocked() {
-    signal::handle(libc::SIGUSR1, 0, 0, note);
+    signal::handle(libc::SIGUSR1, 0, 0, NOTE);
     let usr1 = signal::set(&[libc::SIGUSR1]);
     let before = signal::mask(libc::SIG_BLOCK, ALL);
     signal::raise(libc::SIGUSR1);
@@ -76,10 +77,9 @@ fn add_to_order(number: i32) {
     ORDER[NR_ORDER.fetch_add(1, Ordering::SeqCst)].store(number, Ordering::SeqCst);
 }
 
-/// Notes signal and queued value.
+/// Notes signal and queued value (`si_value` is 24 bytes into `siginfo_t`).
 extern "C" fn note_value(signal: i32, info: *mut libc::siginfo_t, _: *mut c_void) {
-    // SAFETY: with SA_SIGINFO the kernel passes a siginfo; the field may be read as a number.
-    let value = unsafe { (*info).si_value().sival_ptr } as i32;
+    let value = memory::load(info.expose_provenance() + 24) as i32;
     add_to_order(signal * 100 + value);
 }
 
@@ -166,7 +166,7 @@ fn a_handler_blocks_its_signal_unless_nodefer() {
 }
 
 fn resethand_handles_once() {
-    signal::handle(libc::SIGUSR1, libc::SA_RESETHAND, 0, note);
+    signal::handle(libc::SIGUSR1, libc::SA_RESETHAND, 0, NOTE);
     signal::raise(libc::SIGUSR1);
     assert_eq!(NOTED.count(), 1);
     let child = process::fork(|| {
@@ -198,7 +198,7 @@ extern "C" fn note_stack(signal: i32, info: *mut libc::siginfo_t, context: *mut 
     HANDLER_SP.store((&raw const signal).addr(), Ordering::SeqCst);
     let (_, flags, _) = signal::altstack(None).expect("sigaltstack");
     HANDLER_STACK.store(flags, Ordering::SeqCst);
-    note(signal, info, context);
+    NOTE(signal, info, context);
 }
 
 fn a_handler_runs_on_the_alternate_stack() {
@@ -264,7 +264,7 @@ fn an_overflow_without_an_alternate_stack_kills() {
 }
 
 fn sigsuspend_lets_a_signal_through_and_restores_the_mask() {
-    signal::handle(libc::SIGUSR1, 0, 0, note);
+    signal::handle(libc::SIGUSR1, 0, 0, NOTE);
     signal::mask(libc::SIG_SETMASK, signal::set(&[libc::SIGUSR1, libc::SIGUSR2]));
     // Pending before, and sent by another process while it sleeps.
     signal::raise(libc::SIGUSR1);
@@ -280,7 +280,7 @@ fn sigsuspend_lets_a_signal_through_and_restores_the_mask() {
 }
 
 fn sigtimedwait_takes_a_signal_without_its_handler() {
-    signal::handle(libc::SIGUSR1, 0, 0, note);
+    signal::handle(libc::SIGUSR1, 0, 0, NOTE);
     let usr1 = signal::set(&[libc::SIGUSR1]);
     signal::mask(libc::SIG_BLOCK, usr1);
     assert_eq!(signal::timed_wait(usr1, 0).map(drop), Err(libc::EAGAIN));
@@ -305,7 +305,7 @@ fn set_timer(value_us: i64, interval_us: i64) -> [i64; 4] {
 }
 
 fn a_timer_interrupts_user_code_and_sleep() {
-    signal::handle(libc::SIGALRM, 0, 0, note);
+    signal::handle(libc::SIGALRM, 0, 0, NOTE);
     set_timer(1000, 0);
     while NOTED.count() == 0 {
         core::hint::spin_loop();
@@ -389,26 +389,24 @@ fn a_blocked_fault_kills() {
 
 static CONTEXT: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 
-/// Notes fault_address, the ESR record and si_addr; skips the instruction.
+/// Notes fault_address, the ESR record and si_addr; skips the instruction. Offsets are those of
+/// arch/arm64/include/uapi/asm/{ucontext,sigcontext}.h.
 extern "C" fn note_context(_: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: the kernel passes siginfo and context of a fault; the context's records begin 464
-    // bytes into it (arch/arm64/include/uapi/asm/sigcontext.h).
-    unsafe {
-        let context = context.cast::<u8>();
-        let fault_address = context.add(176).cast::<u64>().read();
-        context.add(176 + 264).cast::<u64>().write(context.add(176 + 264).cast::<u64>().read() + 4);
-        let mut record = context.add(464).cast::<u32>();
-        let mut esr = 0;
-        while record.read() != 0 {
-            if record.read() == 0x4553_5201 {
-                esr = record.add(2).cast::<u64>().read();
-            }
-            record = record.byte_add(record.add(1).read() as usize);
+    let sigcontext = context.expose_provenance() + 176;
+    let pc = sigcontext + 264;
+    memory::store(pc, memory::load(pc) + 4);
+    let mut record = sigcontext + 288;
+    let mut esr = 0;
+    // Magic number and size are 32 bits each; a magic number of 0 ends the records.
+    while memory::load(record) as u32 != 0 {
+        if memory::load(record) as u32 == 0x4553_5201 {
+            esr = memory::load(record + 8);
         }
-        let addr = (*info).si_addr() as u64;
-        CONTEXT[0].store(fault_address, Ordering::SeqCst);
-        CONTEXT[1].store(esr, Ordering::SeqCst);
-        CONTEXT[2].store(addr, Ordering::SeqCst);
+        record += (memory::load(record) >> 32) as usize;
+    }
+    let addr = memory::load(info.expose_provenance() + 16);
+    for (cell, value) in CONTEXT.iter().zip([memory::load(sigcontext), esr, addr]) {
+        cell.store(value, Ordering::SeqCst);
     }
 }
 
@@ -468,6 +466,27 @@ fn a_stopped_child_is_reported_and_continues() {
     }
     child.kill(libc::SIGTERM);
     assert_eq!(child.wait(), Ended::Killed(libc::SIGTERM));
+}
+
+fn a_sleep_goes_on_after_a_stop() {
+    const LENGTH_NS: u128 = 50_000_000;
+    let child = process::fork(|| {
+        let start = std::time::Instant::now();
+        let time = libc::timespec { tv_sec: 0, tv_nsec: LENGTH_NS as i64 };
+        let at = (&raw const time).expose_provenance();
+        assert_eq!(sys::call(libc::SYS_nanosleep, [at, 0]), Ok(0));
+        assert!(start.elapsed().as_nanos() >= LENGTH_NS);
+        // Called without a reason, it has nothing to go on with.
+        assert_eq!(sys::call(libc::SYS_restart_syscall, []), Err(libc::EINTR));
+        0
+    });
+    for _ in 0..3 {
+        child.kill(libc::SIGSTOP);
+        assert_eq!(news(&child, libc::WUNTRACED), 0x137f);
+        child.kill(libc::SIGCONT);
+        assert_eq!(news(&child, libc::WCONTINUED), 0xffff);
+    }
+    assert_eq!(child.wait(), Ended::Exited(0));
 }
 
 fn a_stopped_child_can_be_killed() {
@@ -553,7 +572,7 @@ fn sigaction_refuses_what_linux_refuses() {
 }
 
 fn a_child_inherits_handlers_and_mask_but_no_pending_signals() {
-    signal::handle(libc::SIGUSR1, 0, 0, note);
+    signal::handle(libc::SIGUSR1, 0, 0, NOTE);
     signal::mask(libc::SIG_BLOCK, signal::set(&[libc::SIGUSR1, libc::SIGUSR2]));
     signal::raise(libc::SIGUSR1);
     process::in_child(|| {
@@ -569,7 +588,7 @@ fn a_child_inherits_handlers_and_mask_but_no_pending_signals() {
 
 fn a_thread_in_user_code_is_reached() {
     static TID: AtomicUsize = AtomicUsize::new(0);
-    signal::handle(libc::SIGUSR1, 0, 0, note);
+    signal::handle(libc::SIGUSR1, 0, 0, NOTE);
     let thread = std::thread::spawn(|| {
         TID.store(sys::call(libc::SYS_gettid, []).unwrap(), Ordering::SeqCst);
         while NOTED.count() == 0 {
