@@ -94,14 +94,14 @@ fn demo_on(lab: &Lab, machine: &str, cpus: u32) -> Result<Transcript, Failed> {
     transcript.expect("status 0", transcript.status() == Some(0))?;
     // What cannot have been in memory all the time: the map of one side, but for all of RAM.
     let least = (LARGE_DEMO - SMALL_RAM) * 256;
-    let swapped_out = transcript.lines.iter().find_map(|line| pages_swapped_out(line));
-    transcript.expect("pages swapped out", swapped_out.is_some_and(|pages| pages >= least))?;
+    transcript.expect("pages swapped out", counted(&transcript, "pswpout") >= Some(least))?;
     Ok(transcript)
 }
 
-/// Reads the demo's row about pages that went to swap.
-fn pages_swapped_out(line: &str) -> Option<u64> {
-    line.strip_prefix("demo: pages swapped out")?.trim().parse().ok()
+/// Reads a counter from the block that the kernel prints when it stops.
+fn counted(transcript: &Transcript, name: &str) -> Option<u64> {
+    let row = |line: &String| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+    transcript.lines.iter().find_map(row)
 }
 
 fn blank_disk_is_reported(lab: &Lab, cpus: u32) -> Result<(), Failed> {
