@@ -20,8 +20,8 @@ const PROGRAM: &str = "argv_names_the_program";
 const PANIC_STATUS: i32 = 101;
 
 /// RAM of a machine that has to swap, and what the demo maps on it, in MiB.
-const SMALL_RAM: u64 = 64;
-const LARGE_DEMO: u64 = 80;
+const SMALL_RAM: u64 = 32;
+const LARGE_DEMO: u64 = 40;
 
 const SCENARIOS: [Scenario; 15] = [
     Scenario { name: "panic_is_symbolised", run: panic_is_symbolised },
