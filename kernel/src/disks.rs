@@ -198,6 +198,7 @@ impl Disks {
             BlockOp::Read => (BlockEvent::Read, Some(BlockEvent::SectorsRead)),
             BlockOp::Write => (BlockEvent::Write, Some(BlockEvent::SectorsWritten)),
             BlockOp::Flush => (BlockEvent::Flush, None),
+            BlockOp::Discard { .. } => (BlockEvent::Discard, None),
         };
         self.counters.add(machine.cpu(), requests, 1);
         if let Some(sectors) = sectors {

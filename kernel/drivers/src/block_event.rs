@@ -10,6 +10,8 @@ base::events! {
         Write = "blk_writes",
         /// Flush requests started.
         Flush = "blk_flushes",
+        /// Discard requests started.
+        Discard = "blk_discards",
         /// Sectors of read requests.
         SectorsRead = "blk_sectors_read",
         /// Sectors of write requests.

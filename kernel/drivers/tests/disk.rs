@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use device::{Config, Device, FakeTransport, HostMemory, NR_SECTORS, feature};
+use device::{Config, Device, FakeTransport, HostMemory, MAX_DISCARD_SECTORS, NR_SECTORS, feature};
 use drivers::virtio::{DeviceType, Disk, StartError};
 use hal::{BlockOp, IoError, Wait, WaitChannel};
 use virtio_drivers::transport::{DeviceStatus, InterruptStatus};
@@ -157,6 +157,24 @@ fn flush_has_no_data_and_no_sector() {
 }
 
 #[test]
+fn discard_gives_up_a_range_and_nothing_else() {
+    let rig = Rig::new();
+    let discard = |sector, nr_sectors| {
+        let op = BlockOp::Discard { nr_sectors };
+        rig.submit(op, sector, &mut []).and_then(|ticket| rig.wait(ticket))
+    };
+    assert_eq!(discard(3, 2), Ok(()));
+    let changed = |sector: usize| rig.device().medium[sector * 512..][..512] == [0xdd; 512];
+    assert_eq!([2, 3, 4, 5].map(changed), [false, true, true, false]);
+    let end = NR_SECTORS as u64;
+    assert_eq!(discard(end - 2, 2), Ok(()));
+    assert_eq!(discard(end - 2, 3), Err(IoError::OutOfRange));
+    assert_eq!(discard(0, MAX_DISCARD_SECTORS), Ok(()));
+    assert_eq!(discard(0, MAX_DISCARD_SECTORS + 1), Err(IoError::Unsupported));
+    assert_eq!(discard(0, 0), Err(IoError::Unsupported));
+}
+
+#[test]
 fn full_queue_sleeps_until_the_device_makes_room() {
     let rig = Rig::new();
     assert_eq!(rig.disk.queue_size(), 512);
@@ -300,6 +318,10 @@ fn features_that_the_device_lacks_are_refused() {
     let plain = Config { features: without(feature::FLUSH), ..Config::GOOD };
     let rig = Rig::start(plain).unwrap();
     assert_eq!(rig.submit(BlockOp::Flush, 0, &mut []), Err(IoError::Unsupported));
+    let plain = Config { features: without(feature::DISCARD), ..Config::GOOD };
+    let rig = Rig::start(plain).unwrap();
+    let discard = BlockOp::Discard { nr_sectors: 1 };
+    assert_eq!(rig.submit(discard, 0, &mut []), Err(IoError::Unsupported));
     let read_only = feature::READ_ONLY | Config::GOOD.features;
     let rig = Rig::start(Config { features: read_only, ..Config::GOOD }).unwrap();
     assert_eq!(rig.submit(BlockOp::Write, 0, &mut sector_of(1)), Err(IoError::Unsupported));

@@ -19,7 +19,7 @@ use hal::BlockOp;
 use hal::sim::{SimConfig, SimMachine, explore};
 
 /// Schedules are only explored under the model checker; else a few runs have to do.
-const NR_SEEDS: u64 = if cfg!(shuttle) { 300 } else { 20 };
+const NR_SEEDS: u64 = if cfg!(shuttle) { 2000 } else { 20 };
 
 const NR_THREADS: usize = 2;
 const NR_REQUESTS: usize = 5;

@@ -24,6 +24,11 @@ pub enum BlockOp {
     Write,
     /// Makes completed writes durable; takes no segments.
     Flush,
+    /// Gives up the contents of the disk, which may read as anything then; takes no segments.
+    Discard {
+        /// How much of it.
+        nr_sectors: u32,
+    },
 }
 
 /// A run of adjacent frames.

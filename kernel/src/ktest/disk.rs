@@ -29,6 +29,7 @@ pub const TESTS: &[Test] = &[
     ("disk::tickets_are_waited_for_in_any_order", any_order),
     ("disk::completion_is_an_interrupt", interrupt),
     ("disk::flush_succeeds", flush),
+    ("disk::discard_leaves_other_pages_alone", discard),
     ("disk::request_past_the_end_is_refused", past_the_end),
     ("disk::request_of_too_many_segments_is_refused", too_many_segments),
     ("disk::read_leaves_allocation_tags_alone", tags),
@@ -192,6 +193,24 @@ fn flush(ctx: &TestCtx) -> Outcome {
     needs_disk(ctx)?;
     let machine = ctx.machine;
     io("flush", machine.transfer(DISK, BlockOp::Flush, 0, &[]))
+}
+
+fn discard(ctx: &TestCtx) -> Outcome {
+    needs_disk(ctx)?;
+    let machine = ctx.machine;
+    let (run, back) = (frames(ctx, 4), frames(ctx, 4));
+    (0..4).for_each(|n| fill(machine, run.first.add(n), n.into()));
+    transfer(ctx, BlockOp::Write, 0, &[run])?;
+    let middle = BlockOp::Discard { nr_sectors: 2 * SECTORS_PER_PAGE as u32 };
+    io("discard", machine.transfer(DISK, middle, sector(machine, 1), &[]))?;
+    transfer(ctx, BlockOp::Read, 0, &[back])?;
+    // What was given up may read as anything; what was not, as it was written.
+    for n in [0, 3] {
+        expect_that!(is_filled(machine, back.first.add(n), n.into()), "page {n}");
+    }
+    let past_the_end = machine.transfer(DISK, middle, sector(machine, NR_PAGES - 1), &[]);
+    expect_eq!(past_the_end, Err(IoError::OutOfRange));
+    Ok(())
 }
 
 fn past_the_end(ctx: &TestCtx) -> Outcome {

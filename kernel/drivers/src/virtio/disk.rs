@@ -111,8 +111,8 @@ impl<P: Platform, T: Transport> Disk<P, T> {
     ) -> Result<u16, IoError> {
         assert_may_sleep();
         self.limits.check(op, sector, buffers)?;
-        // Header and status have a descriptor each.
-        let needed = buffers.len() + 2;
+        // Header and status have a descriptor each, and so has the range of a discard.
+        let needed = buffers.len().max(usize::from(op != BlockOp::Flush)) + 2;
         loop {
             let mut queue = self.queue.lock();
             if queue.room() >= needed {

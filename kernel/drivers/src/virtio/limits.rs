@@ -26,6 +26,8 @@ bitflags! {
         const READ_ONLY = 1 << 5;
         /// There is a command that makes writes durable.
         const FLUSH = 1 << 9;
+        /// There is a command that gives up contents.
+        const DISCARD = 1 << 13;
         /// The device follows virtio 1.0 or later.
         const VERSION_1 = 1 << 32;
     }
@@ -44,12 +46,15 @@ pub struct Limits {
     pub is_writable: bool,
     /// Whether it knows the command.
     pub can_flush: bool,
+    /// The most sectors that it can give up at once, 0 when it does not know the command.
+    pub max_discard_sectors: u32,
 }
 
 /// Offsets in the configuration space (virtio 1.2, 5.2.4).
 const CAPACITY: usize = 0;
 const SIZE_MAX: usize = 8;
 const SEG_MAX: usize = 12;
+const MAX_DISCARD_SECTORS: usize = 36;
 
 impl Limits {
     /// Reads the limits of a device whose features have been agreed on.
@@ -70,6 +75,10 @@ impl Limits {
                 max_segment_bytes: limit(Features::SIZE_MAX, SIZE_MAX, usize::MAX)?,
                 is_writable: !features.contains(Features::READ_ONLY),
                 can_flush: features.contains(Features::FLUSH),
+                max_discard_sectors: match features.contains(Features::DISCARD) {
+                    true => word(MAX_DISCARD_SECTORS)?,
+                    false => 0,
+                },
             })
         })
     }
@@ -83,17 +92,20 @@ impl Limits {
     ///
     /// # Panics
     ///
-    /// When a flush has data, or another request none.
+    /// When a read or a write has no segments, or another request has.
     pub fn check(
         &self,
         op: BlockOp,
         sector: u64,
         buffers: &[NonNull<[u8]>],
     ) -> Result<(), IoError> {
-        let is_flush = op == BlockOp::Flush;
-        assert!(is_flush == buffers.is_empty(), "a flush, and only that, has no segments");
-        let len_bytes: usize = buffers.iter().map(|buffer| buffer.len()).sum();
-        let end = sector.checked_add((len_bytes / SECTOR_SIZE) as u64);
+        let moves_data = matches!(op, BlockOp::Read | BlockOp::Write);
+        assert!(moves_data != buffers.is_empty(), "what moves data has segments");
+        let nr_sectors = match op {
+            BlockOp::Discard { nr_sectors } => nr_sectors.into(),
+            _ => buffers.iter().map(|buffer| (buffer.len() / SECTOR_SIZE) as u64).sum(),
+        };
+        let end = sector.checked_add(nr_sectors);
         if end.is_none_or(|end| end > self.nr_sectors) {
             return Err(IoError::OutOfRange);
         }
@@ -101,6 +113,9 @@ impl Limits {
             BlockOp::Read => true,
             BlockOp::Write => self.is_writable,
             BlockOp::Flush => self.can_flush,
+            BlockOp::Discard { nr_sectors } => {
+                self.is_writable && (1..=self.max_discard_sectors).contains(&nr_sectors)
+            }
         };
         let fits = buffers.len() <= self.max_segments
             && buffers.iter().all(|buffer| buffer.len() <= self.max_segment_bytes);

@@ -22,9 +22,19 @@ struct Header {
     sector: u64,
 }
 
+/// What the device reads behind the header of a discard.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Discard {
+    sector: u64,
+    nr_sectors: u32,
+    flags: u32,
+}
+
 const KIND_READ: u32 = 0;
 const KIND_WRITE: u32 = 1;
 const KIND_FLUSH: u32 = 4;
+const KIND_DISCARD: u32 = 11;
 
 /// Values of the byte that the device writes behind it.
 const STATUS_OK: u8 = 0;
@@ -37,10 +47,30 @@ const STATUS_NONE: u8 = 0xff;
 #[repr(C, align(64))]
 struct Record {
     header: Header,
+    discard: Discard,
     status: u8,
 }
 
-const _: () = assert!(size_of::<Header>() == 16 && size_of::<Record>() == 64);
+const _: () = assert!(size_of::<Header>() == 16 && size_of::<Discard>() == 16);
+const _: () = assert!(size_of::<Record>() == 64);
+
+impl Record {
+    fn new(op: BlockOp, sector: u64) -> Self {
+        // Only reads and writes have their sector in the header (virtio 1.2, 5.2.6.1).
+        let (kind, in_header, nr_discarded) = match op {
+            BlockOp::Read => (KIND_READ, sector, 0),
+            BlockOp::Write => (KIND_WRITE, sector, 0),
+            BlockOp::Flush => (KIND_FLUSH, 0, 0),
+            BlockOp::Discard { nr_sectors } => (KIND_DISCARD, 0, nr_sectors),
+        };
+        let (sector, nr_sectors) = (sector.to_le(), nr_discarded.to_le());
+        Self {
+            header: Header { kind: kind.to_le(), reserved: 0, sector: in_header.to_le() },
+            discard: Discard { sector, nr_sectors, flags: 0 },
+            status: STATUS_NONE,
+        }
+    }
+}
 
 /// Descriptors in a chain's half: the header or the status, and the data.
 const HALF: usize = MAX_SEGMENTS + 1;
@@ -77,9 +107,8 @@ impl Requests {
     /// never run out first.
     pub fn new(nr_descriptors: usize) -> Self {
         let nr_slots = nr_descriptors / 2;
-        let record =
-            || Record { header: Header { kind: 0, reserved: 0, sector: 0 }, status: STATUS_NONE };
-        let records: Box<[Record]> = (0..nr_slots).map(|_| record()).collect();
+        let record = |_| Record::new(BlockOp::Flush, 0);
+        let records: Box<[Record]> = (0..nr_slots).map(record).collect();
         Self {
             slots: (0..nr_slots).map(|_| None).collect(),
             records: NonNull::from(Box::leak(records)).cast(),
@@ -101,19 +130,8 @@ impl Requests {
     /// When there is none: there are as many as the queue has room for.
     pub fn insert(&mut self, ticket: u16, op: BlockOp, sector: u64, data: &[NonNull<[u8]>]) -> u16 {
         let slot = self.free.pop().expect("a slot for every chain that fits into the queue");
-        let kind = match op {
-            BlockOp::Read => KIND_READ,
-            BlockOp::Write => KIND_WRITE,
-            BlockOp::Flush => KIND_FLUSH,
-        };
-        // The sector of a flush is 0 (virtio 1.2, 5.2.6.1).
-        let sector = if op == BlockOp::Flush { 0 } else { sector };
-        let record = Record {
-            header: Header { kind: kind.to_le(), reserved: 0, sector: sector.to_le() },
-            status: STATUS_NONE,
-        };
         // SAFETY: valid for writes, and the device has no request in this slot.
-        unsafe { self.record(slot).write(record) };
+        unsafe { self.record(slot).write(Record::new(op, sector)) };
         let data = self.buffers.insert(data);
         self.slots[usize::from(slot)] = Some(Request { ticket, op, data });
         slot
@@ -147,6 +165,13 @@ impl Requests {
         let (mut nr_to, mut nr_from) = (1, 0);
         // SAFETY: the record's first 16 bytes, which nobody writes to while the request is there.
         to_device[0] = unsafe { header.as_ref() };
+        if let BlockOp::Discard { .. } = request.op {
+            let range = self.field(slot, offset_of!(Record, discard));
+            let range = NonNull::slice_from_raw_parts(range, size_of::<Discard>());
+            // SAFETY: as the header.
+            to_device[1] = unsafe { range.as_ref() };
+            nr_to = 2;
+        }
         for mut buffer in self.buffers.iter(request.data) {
             if request.op == BlockOp::Read {
                 // SAFETY: valid memory by the promise made to `Disk::submit`; see above.
@@ -196,7 +221,12 @@ impl Requests {
     }
 
     fn status_of(&self, slot: u16) -> NonNull<u8> {
+        self.field(slot, offset_of!(Record, status))
+    }
+
+    fn field(&self, slot: u16, offset: usize) -> NonNull<u8> {
+        assert!(offset < size_of::<Record>(), "no field at {offset}");
         // SAFETY: in bounds of the record.
-        unsafe { self.record(slot).cast().add(offset_of!(Record, status)) }
+        unsafe { self.record(slot).cast().add(offset) }
     }
 }

@@ -23,13 +23,17 @@ pub mod feature {
     pub const SEG_MAX: u64 = 1 << 2;
     pub const READ_ONLY: u64 = 1 << 5;
     pub const FLUSH: u64 = 1 << 9;
+    pub const DISCARD: u64 = 1 << 13;
     pub const VERSION_1: u64 = 1 << 32;
     /// What the driver understands.
-    pub const ALL: u64 = SIZE_MAX | SEG_MAX | READ_ONLY | FLUSH | VERSION_1;
+    pub const ALL: u64 = SIZE_MAX | SEG_MAX | READ_ONLY | FLUSH | DISCARD | VERSION_1;
 }
 
 /// Sectors of the medium.
 pub const NR_SECTORS: usize = 64;
+
+/// The most sectors of one discard.
+pub const MAX_DISCARD_SECTORS: u32 = 16;
 
 /// The host's memory, as if it were the device's.
 pub struct HostMemory;
@@ -169,6 +173,14 @@ impl Device {
         let Fetched { chain, kind, sector, mut buffers } = request;
         let (status_at, ..) = buffers.pop().expect("a status byte");
         let mut at = sector as usize * 512;
+        if kind == 11 {
+            let [(range, 16, false)] = buffers[..] else { panic!("one range to discard") };
+            let (first, nr): (u64, u32) = (load(range), load(range + 8));
+            assert_eq!((sector, load::<u32>(range + 12)), (0, 0), "nothing but a range");
+            let (first, len) = (first as usize * 512, nr as usize * 512);
+            self.medium[first..first + len].fill(0xdd);
+            buffers.clear();
+        }
         for (buffer, len, writes) in buffers {
             assert_eq!(writes, kind == 0, "what a read writes and a write reads");
             for address in (buffer..).take(len as usize) {
@@ -293,6 +305,8 @@ impl Transport for FakeTransport {
         let mut space = (NR_SECTORS as u64).to_le_bytes().to_vec();
         space.extend(device.config.size_max.to_le_bytes());
         space.extend(device.config.seg_max.to_le_bytes());
+        space.resize(36, 0);
+        space.extend(MAX_DISCARD_SECTORS.to_le_bytes());
         Ok(T::read_from_bytes(&space[offset..offset + size_of::<T>()]).expect("in the space"))
     }
 

@@ -48,6 +48,8 @@ pub struct DiskCounts {
     pub writes: u64,
     /// Flush requests.
     pub flushes: u64,
+    /// Discard requests.
+    pub discards: u64,
     /// Sectors of read requests.
     pub sectors_read: u64,
     /// Sectors of write requests.
@@ -143,8 +145,8 @@ impl SimMachine {
         if limit == 0 || end > limit {
             return Err(IoError::OutOfRange);
         }
-        let is_flush = request.op == BlockOp::Flush;
-        assert!(is_flush == request.segments.is_empty(), "a flush, and only that, has no segments");
+        let moves_data = matches!(request.op, BlockOp::Read | BlockOp::Write);
+        assert!(moves_data != request.segments.is_empty(), "what moves data has segments");
         for frame in request.frames() {
             assert!(self.ram().is_managed(frame), "{frame:?} is not managed memory");
             match request.op {
@@ -153,7 +155,7 @@ impl SimMachine {
                     self.mmu().assert_reusable(self.ram(), frame);
                 }
                 BlockOp::Write => self.mmu().assert_not_written_meanwhile(self.ram(), frame),
-                BlockOp::Flush => {}
+                BlockOp::Flush | BlockOp::Discard { .. } => {}
             }
         }
         Ok(())

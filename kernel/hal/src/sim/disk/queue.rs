@@ -41,6 +41,9 @@ pub(super) struct Queue {
 
 impl Request {
     pub(super) fn nr_sectors(&self) -> u64 {
+        if let BlockOp::Discard { nr_sectors } = self.op {
+            return nr_sectors.into();
+        }
         let frames = self.segments.iter().map(|segment| u64::from(segment.nr_frames));
         frames.sum::<u64>() * SECTORS_PER_PAGE
     }
@@ -106,6 +109,7 @@ impl Queue {
             BlockOp::Read => (&mut counts.reads, Some(&mut counts.sectors_read)),
             BlockOp::Write => (&mut counts.writes, Some(&mut counts.sectors_written)),
             BlockOp::Flush => (&mut counts.flushes, None),
+            BlockOp::Discard { .. } => (&mut counts.discards, None),
         };
         *requests += 1;
         if let Some(moved) = moved {

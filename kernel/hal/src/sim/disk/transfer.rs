@@ -53,6 +53,12 @@ impl SimMachine {
 
     /// Moves some words of a request's `nth` sector.
     fn move_words(&self, request: &Request, nth: u64, first: usize, end: usize) {
+        if let BlockOp::Discard { .. } = request.op {
+            let mut inside = self.disks().0.lock();
+            let medium = &mut inside.media[usize::from(request.disk.0)];
+            let words = &mut medium.sector_mut(request.sector + nth)[first..end];
+            return words.iter_mut().for_each(|word| *word = !*word);
+        }
         let frame = request.frames().nth((nth / SECTORS_PER_PAGE) as usize);
         let frame = self.ram().frame(frame.expect("a request has frames for its sectors"));
         let start = (nth % SECTORS_PER_PAGE) as usize * WORDS;
@@ -65,7 +71,7 @@ impl SimMachine {
                 BlockOp::Read if request.fails => frame.set_word(word, !*on_disk),
                 BlockOp::Read => frame.set_word(word, *on_disk),
                 BlockOp::Write => *on_disk = frame.word(word),
-                BlockOp::Flush => {}
+                BlockOp::Flush | BlockOp::Discard { .. } => {}
             }
         }
     }

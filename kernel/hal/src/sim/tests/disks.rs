@@ -65,6 +65,24 @@ fn unwritten_sectors_hold_anything_but_zeroes() {
 }
 
 #[test]
+fn discarded_sectors_hold_anything_else() {
+    explore(0..4, |seed| {
+        let rig = rig(seed, Adversary::FULL);
+        let page = page_of(&rig, 1);
+        for sector in [0, 8, 16] {
+            rig.transfer(DISK, BlockOp::Write, sector, &[Segment::one(page)]).unwrap();
+        }
+        rig.transfer(DISK, BlockOp::Discard { nr_sectors: 8 }, 8, &[]).unwrap();
+        assert_eq!([0, 16].map(|sector| medium(&rig, sector)), [[1; PAGE_SIZE]; 2]);
+        assert!(medium(&rig, 8).iter().all(|byte| *byte != 1));
+        let past_the_end = BlockOp::Discard { nr_sectors: 2 };
+        let end = rig.nr_sectors(DISK);
+        assert_eq!(rig.transfer(DISK, past_the_end, end - 1, &[]), Err(IoError::OutOfRange));
+        rig.assert_quiescent();
+    });
+}
+
+#[test]
 fn requests_complete_in_any_order() {
     explore(0..1, |_| {
         // Four writes to one sector: whichever is done last stays.
