@@ -19,7 +19,7 @@ mod slab;
     not(feature = "ktest"),
     expect(unused_imports, reason = "mm's wiring calls set_growth")
 )]
-pub use kernel::{add_block, free_bytes, init, set_growth};
+pub use kernel::{add_block, free_bytes, init, room, set_growth};
 
 #[cfg(target_os = "none")]
 mod kernel {
@@ -110,6 +110,12 @@ mod kernel {
     pub fn free_bytes() -> usize {
         let state = STATE.lock();
         state.first.free() + state.chunks.nr_free() * CHUNK_SIZE
+    }
+
+    /// Returns how many bytes of whole chunks are free: what can be counted on. The first heap is
+    /// left out, as its free bytes may be anywhere.
+    pub fn room() -> usize {
+        STATE.lock().chunks.nr_free() * CHUNK_SIZE
     }
 
     impl State {

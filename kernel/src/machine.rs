@@ -121,7 +121,7 @@ impl PhysMem for Granule {
     }
 
     fn kernel_heap_room(&self) -> usize {
-        heap::free_bytes()
+        heap::room()
     }
 
     fn zero_frame(&self, pfn: Pfn) {

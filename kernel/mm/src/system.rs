@@ -70,7 +70,7 @@ impl<M: Machine> System<M> {
             machine,
         };
         system.zero_page = system.make_zero_page();
-        system.reserve_heap_for_all_frames();
+        system.set_heap_aside();
         Arc::new(system)
     }
 

@@ -92,15 +92,14 @@ impl FolioArena {
         cache.push(id);
     }
 
-    /// Returns the heap bytes that descriptors of all frames take, each its own folio.
-    pub(crate) fn most_bytes(&self) -> usize {
-        // The list of free ones doubles its room when it grows.
-        self.chunks.len() * CHUNK * (size_of::<Folio>() + 3 * size_of::<FolioId>())
-    }
-
     /// Returns the bytes of all chunks.
     pub(crate) fn bytes(&self) -> usize {
         self.free.lock().nr_chunks * CHUNK * size_of::<Folio>()
+    }
+
+    /// Returns the bytes of the chunks that there may yet have to be.
+    pub(crate) fn bytes_to_come(&self) -> usize {
+        (self.chunks.len() - self.free.lock().nr_chunks) * CHUNK * size_of::<Folio>()
     }
 
     /// Iterates over the descriptors in use. For a moment when nobody allocates or frees.
@@ -125,18 +124,12 @@ impl FolioArena {
         if free.nr_chunks == self.chunks.len() {
             return;
         }
+        // Room for every descriptor there is then: `free` never allocates.
         let total = (free.nr_chunks + 1) * CHUNK;
-        let missing = total - free.ids.capacity().min(total);
-        if free.ids.try_reserve(missing.max(free.ids.capacity())).is_err() {
+        if free.ids.try_reserve(total - free.ids.len()).is_err() {
             return;
         }
-        // The room that the heap reports may lie in pieces that are of no use: this may fail.
-        let mut chunk = Vec::new();
-        if chunk.try_reserve_exact(CHUNK).is_err() {
-            return;
-        }
-        chunk.extend((0..CHUNK).map(|_| Folio::new()));
-        let Ok(chunk) = chunk.into_boxed_slice().try_into() else { return };
+        let Some(chunk) = new_chunk() else { return };
         let first = (free.nr_chunks * CHUNK) as u32;
         self.chunks[free.nr_chunks].set(chunk);
         free.nr_chunks += 1;
@@ -144,4 +137,12 @@ impl FolioArena {
         let ids = (first..first + CHUNK as u32).rev().filter(|id| *id != 0).map(FolioId);
         free.ids.extend(ids);
     }
+}
+
+/// Allocates descriptors; `None` when the kernel heap has no room.
+fn new_chunk() -> Option<Box<[Folio; CHUNK]>> {
+    let mut folios = Vec::new();
+    folios.try_reserve_exact(CHUNK).ok()?;
+    folios.resize_with(CHUNK, Folio::new);
+    folios.into_boxed_slice().try_into().ok()
 }

@@ -140,7 +140,7 @@ impl<M: Machine> System<M> {
         self.folios().alloc(cpu, || self.has_spare_heap()).or_else(|| {
             // The heap is low. It grows while there are whole free blocks. It had room for all
             // descriptors at the start, so what else is kept must make do with less now.
-            let _ = self.reserve_kernel_heap(64 << 10);
+            let _ = self.grow_kernel_heap(64 << 10);
             self.folios().alloc(cpu, || true)
         })
     }

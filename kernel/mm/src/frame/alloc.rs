@@ -133,15 +133,21 @@ impl<M: Machine> System<M> {
         self.front().free_run(first, order);
     }
 
-    /// Gives the kernel's heap another 2 MiB block when it runs low. Called where no spin lock is
-    /// held and before something that allocates kernel objects.
+    /// Makes sure that the kernel's heap has room for `bytes` of objects: beside what paths need
+    /// that cannot fail, and beside the folio descriptors of all frames that have none yet. Called
+    /// where no spin lock is held.
     ///
     /// # Errors
     ///
     /// [`OutOfMemory`] when the heap is low and there is no whole free block: the caller refuses
     /// its request, so that what is left serves paths that cannot fail.
     pub fn reserve_kernel_heap(&self, bytes: usize) -> Result<(), OutOfMemory> {
-        while self.machine().kernel_heap_room() < bytes + Self::HEAP_RESERVE {
+        self.grow_kernel_heap(bytes + Self::HEAP_RESERVE + self.folios().bytes_to_come())
+    }
+
+    /// Grows the kernel's heap until `bytes` are free.
+    pub(crate) fn grow_kernel_heap(&self, bytes: usize) -> Result<(), OutOfMemory> {
+        while self.machine().kernel_heap_room() < bytes {
             self.front().drain_all();
             if !self.may_take(Order::BLOCK.nr_pages() as u64, AllocMode::NoReclaim) {
                 return Err(OutOfMemory);
@@ -159,10 +165,10 @@ impl<M: Machine> System<M> {
         Ok(())
     }
 
-    /// Gives the kernel's heap room for the descriptors of all frames and more, while there are
-    /// whole blocks: once programs have filled memory there may be none until they end.
-    pub(crate) fn reserve_heap_for_all_frames(&self) {
-        if self.reserve_kernel_heap(self.folios().most_bytes() + Self::HEAP_AT_START).is_err() {
+    /// Sets heap aside while there are whole blocks: once programs have filled memory there may be
+    /// none until they end.
+    pub(crate) fn set_heap_aside(&self) {
+        if self.grow_kernel_heap(self.nr_frames() as usize * Self::HEAP_PER_FRAME).is_err() {
             log::warn!("mm: little memory: the kernel's heap has no room for all descriptors");
         }
     }
@@ -172,8 +178,9 @@ impl<M: Machine> System<M> {
         self.machine().kernel_heap_room() > Self::HEAP_RESERVE
     }
 
-    /// Heap bytes for processes, areas and files, before a growing heap needs whole blocks.
-    const HEAP_AT_START: usize = 1 << 20;
+    /// Heap bytes set aside per frame: 64 for the descriptor of the folio that the frame may become,
+    /// and as many for processes, areas and files.
+    const HEAP_PER_FRAME: usize = 128;
 
     /// Heap bytes kept for paths that cannot fail.
     const HEAP_RESERVE: usize = 256 << 10;
