@@ -25,14 +25,21 @@ pub(super) fn run<P: Platform>(
         if thread.work.load(Ordering::SeqCst) != 0 && attend(kernel, thread, &mut regs).is_break() {
             return;
         }
-        let trap = kernel.machine().run_user(&mut regs);
-        // Linux looks at every kernel entry too (arch/arm64/kernel/entry-common.c).
-        if thread.records_tag_faults() && kernel.machine().take_async_tag_fault() {
-            signal::force(kernel, thread, Fault::AsyncTagCheck);
+        // What the kernel's own accesses to user memory have recorded, here or for a thread that ran
+        // before, is nobody's fault (Linux: clear_mte_async_tcf in arch/arm64/kernel/entry.S).
+        if thread.records_tag_faults() {
+            kernel.machine().take_async_tag_fault();
         }
+        let trap = kernel.machine().run_user(&mut regs);
+        let is_recorded = thread.records_tag_faults() && kernel.machine().take_async_tag_fault();
         match trap {
             Trap::Syscall => syscall::dispatch(kernel, thread, &mut regs),
             trap => kernel.handle_trap(thread, &mut regs, trap),
+        }
+        // Linux looks at every kernel entry too, and sends the signal on the way back: a system call
+        // that sleeps is not interrupted by it.
+        if is_recorded {
+            signal::force(kernel, thread, Fault::AsyncTagCheck);
         }
     }
 }

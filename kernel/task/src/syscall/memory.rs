@@ -112,6 +112,10 @@ fn mremap<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
         return Err(Errno::EINVAL);
     }
     let old = pages(old, old_len, Errno::EFAULT)?;
+    // Linux rounds a length up that wraps around to 0.
+    if new_len.checked_add(PAGE_SIZE as u64 - 1).is_none() {
+        return Err(Errno::EINVAL);
+    }
     let new_nr_pages = pages(0, new_len, Errno::ENOMEM)?.nr_pages();
     // An old length of 0 asks for a second mapping of shared memory, which is not there.
     if new_nr_pages == 0 || old.is_empty() {

@@ -165,6 +165,11 @@ fn file_backing<P: Platform>(
     flags: &mut AreaFlags,
 ) -> Result<Backing<P>, Errno> {
     let Some((object, may_write)) = call.file_to_map(wish.fd)? else {
+        // Memory all the same, but as on Linux only MAP_ANONYMOUS and tmpfs may have tags.
+        flags.remove(AreaFlags::MAY_TAG);
+        if flags.contains(AreaFlags::TAGGED) {
+            return Err(Errno::EINVAL);
+        }
         return anonymous(call, wish);
     };
     if wish.is_shared() && !may_write {
