@@ -81,6 +81,7 @@ impl<P: Platform> Kernel<P> {
         let tree = fs::boot_tree(&env, initrd)?;
         let tty = Arc::clone(&tree.tty);
         self.sched.set_on_console(move || tty.receive(|wish| self.send_from_tty(wish)));
+        tree.proc.set_source(self);
         self.files.set(tree);
         Ok(())
     }

@@ -10,6 +10,8 @@ use hal::{Machine, Platform};
 use super::dev::{Tty, new_dev_fs};
 use super::env::Env;
 use super::initramfs::{InitramfsError, Unpacked, unpack};
+use super::proc::{ProcFs, new_proc_fs};
+use super::sys::new_sys_fs;
 use super::tmpfs::Tmpfs;
 use super::vfs::Vfs;
 
@@ -39,6 +41,8 @@ pub struct BootTree<P: Platform> {
     pub vfs: Vfs<P>,
     /// The terminal, which wants its interrupts.
     pub tty: Arc<Tty<P>>,
+    /// procfs, which wants to know the processes.
+    pub proc: Arc<ProcFs<P>>,
     /// What came out of the archive.
     pub unpacked: Unpacked,
 }
@@ -63,7 +67,10 @@ pub fn boot_tree<P: Platform>(env: &Arc<Env<P>>, archive: &[u8]) -> Result<BootT
     };
     mount("/dev", "devtmpfs", dev.root())?;
     mount("/dev/shm", "tmpfs", Tmpfs::new(env, half_of_ram).root())?;
-    Ok(BootTree { vfs, tty, unpacked })
+    let proc = new_proc_fs(env);
+    mount("/proc", "proc", proc.root())?;
+    mount("/sys", "sysfs", new_sys_fs(env))?;
+    Ok(BootTree { vfs, tty, proc, unpacked })
 }
 
 /// Returns half of the managed memory in pages: the limit of a tmpfs on Linux.

@@ -10,6 +10,7 @@ use hal::Machine;
 use mm::System;
 
 use super::nap::{EventCount, Nap};
+use super::objects::ObjectFiles;
 
 /// Memory, time and sleep, shared by all file systems.
 pub struct Env<M: Machine> {
@@ -19,6 +20,7 @@ pub struct Env<M: Machine> {
     polls: EventCount,
     /// Nanoseconds between the Unix epoch and the zero of the machine's clock.
     epoch_ns: AtomicU64,
+    objects: ObjectFiles<M>,
     /// Number of the last file system made.
     last_dev: AtomicU32,
 }
@@ -30,6 +32,7 @@ impl<M: Machine> Env<M> {
             system: Arc::clone(system),
             nap,
             polls: EventCount::default(),
+            objects: ObjectFiles::new(),
             epoch_ns: AtomicU64::new(epoch_ns),
             last_dev: AtomicU32::new(0),
         })
@@ -38,6 +41,11 @@ impl<M: Machine> Env<M> {
     /// Returns the memory manager.
     pub fn system(&self) -> &Arc<System<M>> {
         &self.system
+    }
+
+    /// Returns the files by the number of their object.
+    pub(super) fn objects(&self) -> &ObjectFiles<M> {
+        &self.objects
     }
 
     /// Returns the machine.

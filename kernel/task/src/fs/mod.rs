@@ -13,6 +13,7 @@
 //! | files in memory | `tmpfs/` |
 //! | pipes | `pipe.rs` |
 //! | devices | `dev/` |
+//! | procfs and sysfs | `proc/`, `sys.rs`, both on `synthetic.rs` |
 //! | what is there at boot | `boot.rs`, `initramfs.rs` |
 //!
 //! # Locks
@@ -32,10 +33,14 @@ mod io;
 mod listing;
 mod names;
 mod nap;
+mod objects;
 mod open;
 mod ops;
 mod path;
 mod pipe;
+mod proc;
+mod synthetic;
+mod sys;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -57,6 +62,8 @@ pub use nap::{EventCount, Nap};
 pub use open::OpenHow;
 pub use ops::{FileOps, Mapping, Offsets, PollEvents, WriteAt, Written};
 pub use path::{Last, Parent};
+pub use proc::{MmUser, ProcFs, ProcSource, ProcessView, new_proc_fs};
+pub use sys::new_sys_fs;
 pub use table::{Closed, FileTable, MAX_FILES};
 pub use tmpfs::Tmpfs;
 pub use vfs::{Mount, Vfs};

@@ -48,6 +48,7 @@ pub(crate) type ExecError = (Errno, Vec<u8>);
 
 /// A program and what it is to be run with.
 struct Plan<P: Platform> {
+    /// The path of the file from the root.
     path: Vec<u8>,
     file: Arc<Shmem<P>>,
     image: Image,
@@ -91,12 +92,12 @@ impl<P: Platform> Kernel<P> {
         let mut path = called_as.clone();
         for _ in 0..=script::MAX_DEPTH {
             let at_fault = |why| (why, path.clone());
-            let file = self.open_program(thread, &path).map_err(at_fault)?;
+            let (file, full_path) = self.open_program(thread, &path).map_err(at_fault)?;
             let mut head = [0; HEAD_SIZE];
             let len = read_some(&file, 0, &mut head).map_err(at_fault)?;
             let Some(script) = script::parse(&head[..len]).map_err(at_fault)? else {
                 let strings = Strings { args, env, path: called_as };
-                return self.plan_program(thread, path, file, strings);
+                return self.plan_program(thread, full_path, file, strings);
             };
             let mut longer = alloc::vec![script.interpreter.to_vec()];
             longer.extend(script.argument.map(<[u8]>::to_vec));
@@ -122,7 +123,7 @@ impl<P: Platform> Kernel<P> {
             None => None,
             Some(linker) => {
                 let of_linker = |why| (why, linker.clone());
-                let file = self.open_program(thread, linker).map_err(of_linker)?;
+                let (file, _) = self.open_program(thread, linker).map_err(of_linker)?;
                 // A bad interpreter is no errno of its own on Linux: ELIBBAD.
                 let image = parse(&file).map_err(|_| (Errno::ELIBBAD, linker.clone()))?;
                 Some((file, image))

@@ -2,6 +2,7 @@
 //! This file holds the open files and the directories of a process.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use abi::Errno;
 use abi::clone::{CLONE_FILES, CLONE_FS};
@@ -90,7 +91,7 @@ impl<P: Platform> Process<P> {
 }
 
 impl<P: Platform> Kernel<P> {
-    /// Opens a file to be run.
+    /// Opens a file to be run; returns its bytes, and its path from the root.
     ///
     /// # Errors
     ///
@@ -99,16 +100,17 @@ impl<P: Platform> Kernel<P> {
         &'static self,
         thread: &Arc<Thread<P>>,
         path: &[u8],
-    ) -> Result<Arc<Shmem<P>>, Errno> {
+    ) -> Result<(Arc<Shmem<P>>, Vec<u8>), Errno> {
         let inode = self.vfs().find(&thread.process().cwd(), path, true)?;
         let mode = inode.stat().mode;
         // Root may run what anybody may.
         if !is_regular(inode.kind()) || mode & 0o111 == 0 {
             return Err(Errno::EACCES);
         }
+        let full_path = self.vfs().shown_path(&inode);
         let read = OpenMode { read: true, write: false, nonblock: false };
         match inode.open(read)?.mapping()? {
-            Mapping::Object(object) => Ok(object),
+            Mapping::Object(object) => Ok((object, full_path)),
             Mapping::Anonymous => Err(Errno::EACCES),
         }
     }

@@ -21,6 +21,7 @@ mod oom;
 mod run;
 mod table;
 mod trap;
+mod view;
 mod wait;
 
 pub(crate) use clone::CloneRequest;

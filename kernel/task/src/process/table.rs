@@ -130,6 +130,11 @@ impl<P: Platform> Tree<P> {
         Err(Errno::EAGAIN)
     }
 
+    /// Returns the number that was taken last.
+    pub fn last_id(&self) -> u32 {
+        self.last_id
+    }
+
     /// Adds a process with its first thread.
     pub fn add_process(&mut self, thread: &Arc<Thread<P>>, parent: u32, exit_signal: u8) {
         let pid = thread.process.pid;

@@ -67,7 +67,8 @@ mod tests;
 
 use alloc::sync::Arc;
 
-use abi::SigSet;
+use abi::signal::{SIG_DFL, SIG_IGN};
+use abi::{SigSet, Signal};
 use base::lock_level;
 use base::sync::SpinLock;
 use base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -193,6 +194,25 @@ impl ThreadSignals {
 pub(crate) fn pending<P: Platform>(thread: &Thread<P>) -> SigSet {
     let own = thread.signals.pending.lock().set();
     own.union(thread.process().signals.pending.lock().set())
+}
+
+/// Returns what /proc/PID/status shows: signals pending for the thread and for its process, blocked,
+/// ignored, caught.
+pub(crate) fn shown<P: Platform>(thread: &Thread<P>) -> [u64; 5] {
+    let process = &thread.process().signals;
+    let actions = process.actions();
+    let (mut ignored, mut caught) = (0, 0);
+    for number in 1..=64 {
+        let Some(signal) = Signal::new(number) else { continue };
+        match actions.get(signal).handler {
+            SIG_DFL => {}
+            SIG_IGN => ignored |= 1 << (number - 1),
+            _ => caught |= 1 << (number - 1),
+        }
+    }
+    let own = thread.signals.pending.lock().set().0;
+    let shared = process.pending.lock().set().0;
+    [own, shared, thread.signals.mask().0, ignored, caught]
 }
 
 /// Tells whether a signal that the thread does not block is pending.

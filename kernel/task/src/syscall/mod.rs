@@ -18,6 +18,7 @@ mod tags;
 mod time;
 mod unknown;
 
+pub(crate) use identity::{RELEASE, VERSION};
 pub(crate) use unknown::UnknownCalls;
 
 use alloc::sync::Arc;

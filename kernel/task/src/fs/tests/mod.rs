@@ -8,4 +8,5 @@ mod devices;
 mod names;
 mod paths;
 mod pipes;
+mod procs;
 pub mod rig;

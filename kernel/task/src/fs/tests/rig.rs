@@ -15,7 +15,8 @@ use hal::{Clock, Wait, WaitChannel};
 use mm::System;
 
 use crate::fs::{
-    BootTree, Env, File, InodeRef, Nap, OpenHow, SliceSink, SliceSource, Tty, Vfs, boot_tree,
+    BootTree, Env, File, InodeRef, Nap, OpenHow, ProcFs, SliceSink, SliceSource, Tty, Vfs,
+    boot_tree,
 };
 
 /// Sleeps on the simulated machine. No signal comes.
@@ -47,6 +48,7 @@ pub struct Rig {
     pub machine: SimMachine,
     pub vfs: Arc<Vfs<SimMachine>>,
     pub tty: Arc<Tty<SimMachine>>,
+    pub proc: Arc<ProcFs<SimMachine>>,
 }
 
 pub const CPU0: CpuId = CpuId::new(0);
@@ -65,9 +67,9 @@ impl Rig {
         machine.clone().run_on(CPU0, || {
             let nap = Box::leak(Box::new(SimNap(machine.clone())));
             let env = Env::new(&System::new(machine.clone()), nap, 0);
-            let BootTree { vfs, tty, .. } =
+            let BootTree { vfs, tty, proc, .. } =
                 boot_tree(&env, archive).map_err(|error| std::format!("{error}"))?;
-            Ok(Self { machine, vfs: Arc::new(vfs), tty })
+            Ok(Self { machine, vfs: Arc::new(vfs), tty, proc })
         })
     }
 

@@ -92,13 +92,18 @@ const ENTRY_BYTES: u64 = 20;
 impl<M: Machine> Node<M> {
     /// Builds a file.
     pub(super) fn new(fs: &Arc<Tmpfs<M>>, ino: u64, attr: Attr<M>, body: Body<M>) -> Arc<Self> {
-        Arc::new_cyclic(|me| Self {
-            fs: Arc::clone(fs),
-            ino,
-            kind: attr.mode & S_IFMT,
-            attr: SpinLock::new(attr),
-            body,
-            me: me.clone(),
+        Arc::new_cyclic(|me: &Weak<Self>| {
+            if let Body::Regular(content) = &body {
+                fs.env().objects().add(content.object().id(), me.clone());
+            }
+            Self {
+                fs: Arc::clone(fs),
+                ino,
+                kind: attr.mode & S_IFMT,
+                attr: SpinLock::new(attr),
+                body,
+                me: me.clone(),
+            }
         })
     }
 
@@ -154,6 +159,14 @@ impl<M: Machine> Node<M> {
             }
             Body::Symlink(target) => (target.len() as u64, 0),
             Body::Device(..) => (0, 0),
+        }
+    }
+}
+
+impl<M: Machine> Drop for Node<M> {
+    fn drop(&mut self) {
+        if let Body::Regular(content) = &self.body {
+            self.fs.env().objects().remove(content.object().id());
         }
     }
 }

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file says what procfs asks of the process layer.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use hal::Machine;
+use mm::Mm;
+
+use crate::fs::inode::InodeRef;
+use crate::fs::table::FileTable;
+use crate::fs::vfs::Vfs;
+
+/// Who knows the processes.
+pub trait ProcSource<M: Machine>: Send + Sync {
+    /// Returns all files.
+    fn vfs(&self) -> &Vfs<M>;
+
+    /// Returns the numbers of all processes, ascending.
+    fn pids(&self) -> Vec<u32>;
+
+    /// Returns the numbers of a process's threads, ascending.
+    fn tids(&self, pid: u32) -> Vec<u32>;
+
+    /// Returns what a process, or the process of a thread, is at the moment.
+    fn view(&self, pid: u32) -> Option<ProcessView<M>>;
+
+    /// Returns process and thread of the caller.
+    fn current(&self) -> (u32, u32);
+
+    /// Calls `visit` with the name and value of each counter.
+    fn for_each_counter(&self, visit: &mut dyn FnMut(&'static str, u64));
+
+    /// Returns the release and the version that uname shows.
+    fn release(&self) -> (&'static str, &'static str);
+
+    /// Returns how many processes and threads were ever made.
+    fn nr_forks(&self) -> u64;
+}
+
+/// A process at a moment.
+pub struct ProcessView<M: Machine> {
+    /// Its number; a thread's for a view of a thread.
+    pub pid: u32,
+    /// The number of its process.
+    pub tgid: u32,
+    /// Its parent's number.
+    pub ppid: u32,
+    /// Its process group.
+    pub group: u32,
+    /// Its session.
+    pub session: u32,
+    /// R, S, T, Z.
+    pub state: u8,
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Threads that have not left.
+    pub nr_threads: usize,
+    /// Its address space; `None` for a zombie.
+    pub mm: Option<MmUser<M>>,
+    /// The path of its program.
+    pub exe: Vec<u8>,
+    /// The addresses of its arguments' bytes.
+    pub args: Range<u64>,
+    /// The addresses of its environment's bytes.
+    pub env: Range<u64>,
+    /// Its open files.
+    pub files: Arc<FileTable<M>>,
+    /// Its working directory.
+    pub cwd: InodeRef<M>,
+    /// Its umask.
+    pub umask: u32,
+    /// Signals: pending for the thread, for the process; blocked, ignored, caught.
+    pub signals: [u64; 5],
+}
+
+/// A user of an address space: keeps it from being torn down while it is looked at.
+pub struct MmUser<M: Machine>(Arc<Mm<M>>);
+
+impl<M: Machine> MmUser<M> {
+    /// Becomes a user, unless it is being torn down.
+    pub fn new(mm: Arc<Mm<M>>) -> Option<Self> {
+        mm.get_user().then_some(Self(mm))
+    }
+}
+
+impl<M: Machine> core::ops::Deref for MmUser<M> {
+    type Target = Mm<M>;
+
+    fn deref(&self) -> &Mm<M> {
+        &self.0
+    }
+}
+
+impl<M: Machine> Drop for MmUser<M> {
+    fn drop(&mut self) {
+        self.0.put_user();
+    }
+}
