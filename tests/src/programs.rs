@@ -17,6 +17,9 @@ use xtask::workspace::Metadata;
 /// The program that runs others, as init.
 const RUNNER: &str = "runner";
 
+/// The program that tests of exec run.
+const COMPANION: &str = "echo";
+
 /// The machine of tests that ask for no other.
 const MACHINE: &str = "test";
 
@@ -56,7 +59,8 @@ impl Programs {
         tree.program("init", &self.read(RUNNER)?);
         tree.dir("tests");
         tree.file("tests/plan", tests.join("\n").as_bytes());
-        let programs: BTreeSet<&str> = tests.iter().map(|test| program_of(test)).collect();
+        let mut programs: BTreeSet<&str> = tests.iter().map(|test| program_of(test)).collect();
+        programs.insert(COMPANION);
         for name in programs {
             tree.program(&format!("tests/{name}"), &self.read(name)?);
         }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file pushes pages out to swap and says where a page is.
 
+#![expect(unsafe_code, reason = "sysinfo")]
+
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use crate::meminfo;
 use crate::memory::{self, PAGE};
 use crate::trial::Skip;
 
@@ -50,11 +51,12 @@ pub fn place(address: usize) -> Place {
 ///
 /// Elsewhere.
 pub fn needed() -> Result<(), Skip> {
-    if meminfo::read("SwapTotal").is_some_and(|bytes| bytes > 0) {
-        Ok(())
-    } else {
-        Err(Skip("no swap"))
-    }
+    // SAFETY: all zeroes is a valid sysinfo.
+    let mut info: libc::sysinfo = unsafe { std::mem::zeroed() };
+    // SAFETY: the call writes the structure.
+    let result = unsafe { libc::sysinfo(&raw mut info) };
+    assert_eq!(result, 0, "sysinfo");
+    if info.totalswap > 0 { Ok(()) } else { Err(Skip("no swap")) }
 }
 
 /// Pushes out the pages of a range, all of which must be in memory or out already.

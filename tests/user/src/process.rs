@@ -3,6 +3,9 @@
 
 #![expect(unsafe_code, reason = "fork")]
 
+use std::ffi::CString;
+
+use crate::memory;
 use crate::sys::{self, Errno};
 
 /// A child process.
@@ -96,6 +99,67 @@ impl Child {
     pub fn kill(&self, signal: i32) {
         sys::call(libc::SYS_kill, [self.0 as usize, signal as usize]).expect("kill");
     }
+}
+
+/// Tries to execute `path` without arguments in a child, and returns the error number of execve.
+///
+/// # Panics
+///
+/// When something else happens.
+pub fn exec(path: &str) -> Option<Errno> {
+    let path = CString::new(path).expect("no NUL");
+    let child = fork(|| {
+        let (path, nothing) = (path.as_ptr().expose_provenance(), [0usize; 2]);
+        let nothing = nothing.as_ptr().expose_provenance();
+        match sys::call(libc::SYS_execve, [path, nothing, nothing]) {
+            Err(error) => error,
+            Ok(_) => 0,
+        }
+    });
+    match child.wait() {
+        Ended::Exited(0) => None,
+        Ended::Exited(errno) => Some(errno),
+        ended => panic!("execve ended with {ended:?}"),
+    }
+}
+
+/// Handles a signal, doing nothing.
+pub fn handle(signal: i32) {
+    extern "C" fn nothing(_: i32) {}
+    // SAFETY: the handler does nothing.
+    unsafe { libc::signal(signal, nothing as extern "C" fn(i32) as usize) };
+}
+
+/// Ignores a signal.
+pub fn ignore(signal: i32) {
+    // SAFETY: nothing of this process runs.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// Says in a word what a signal does.
+pub fn action(signal: i32) -> &'static str {
+    // SAFETY: all zeroes is a valid action; it is replaced.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: the call writes the action.
+    let result = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };
+    assert_eq!(result, 0, "sigaction");
+    match action.sa_sigaction {
+        libc::SIG_DFL => "default",
+        libc::SIG_IGN => "ignored",
+        _ => "handled",
+    }
+}
+
+/// Returns an entry of the auxiliary vector.
+pub fn auxiliary_value(kind: u64) -> u64 {
+    // SAFETY: the call reads the vector that the kernel passed.
+    unsafe { libc::getauxval(kind) }
+}
+
+/// Returns the string at `address`, up to its NUL.
+pub fn string_at(address: usize) -> String {
+    let bytes = (address..).map(memory::load_byte).take_while(|byte| *byte != 0).collect();
+    String::from_utf8(bytes).expect("UTF-8")
 }
 
 /// Calls wait4 and returns the process and its status; `pid` 0 when none has anything to report.
