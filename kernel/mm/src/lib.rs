@@ -61,7 +61,7 @@ mod vma;
 
 pub use events::MmEvent;
 pub use fault::FaultError;
-pub use frame::{OutOfMemory, Watermarks};
+pub use frame::{BounceFrame, OutOfMemory, Watermarks};
 pub use meminfo::MemInfo;
 pub use mm::{Mm, MmStats, RemoteError};
 pub use rmap::MmId;

@@ -18,12 +18,14 @@
 
 mod alloc;
 mod big;
+mod bounce;
 mod front;
 mod watermark;
 pub mod word;
 
 pub use alloc::{AllocMode, OutOfMemory};
 pub(crate) use big::BigBlocks;
+pub use bounce::BounceFrame;
 pub(crate) use front::FrameFront;
 pub use watermark::Watermarks;
 pub(crate) use word::{FrameWords, MteState};

@@ -187,7 +187,10 @@ impl<M: Machine> File<M> {
         let from = match whence {
             SEEK_SET => 0,
             SEEK_CUR => *offset,
-            SEEK_END => self.inode.stat().size,
+            SEEK_END => {
+                let end = self.ops.as_ref().and_then(|ops| ops.end());
+                end.unwrap_or_else(|| self.inode.stat().size)
+            }
             SEEK_DATA | SEEK_HOLE => {
                 let from = u64::try_from(by).map_err(|_| Errno::ENXIO)?;
                 *offset = self.ops()?.seek_data(from, whence == SEEK_HOLE)?;

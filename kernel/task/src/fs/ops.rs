@@ -93,6 +93,11 @@ pub trait FileOps<M: Machine>: Send + Sync {
         Offsets::Seekable
     }
 
+    /// Returns where SEEK_END counts from, if that is not the size that stat tells.
+    fn end(&self) -> Option<u64> {
+        None
+    }
+
     /// Finds data (or, with `hole`, a hole) at `from` or after it, for SEEK_DATA and SEEK_HOLE.
     ///
     /// # Errors

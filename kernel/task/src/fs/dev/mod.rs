@@ -7,21 +7,30 @@
 //! | console, tty | 5:1, 5:0 | `tty/` |
 //! | vda, vdb, ... | 254:0, 254:16, ... | `disk.rs` |
 
+mod disk;
 mod mem;
 mod tty;
 
 use alloc::sync::Arc;
 
 use abi::Errno;
-use abi::stat::{S_IFCHR, device_number};
-use hal::{Machine, Platform};
+use abi::stat::{S_IFBLK, S_IFCHR, device_number};
+use hal::{DiskId, Machine, Platform};
 
 use super::env::Env;
 use super::inode::OpenMode;
 use super::ops::FileOps;
 use super::tmpfs::Tmpfs;
+use disk::Disk;
 use mem::{MemDevice, Random};
 pub use tty::{Tty, TtySignal};
+
+/// Major number of virtio disks, and minor numbers of each (Linux drivers/block/virtio_blk.c).
+const DISK_MAJOR: u32 = 254;
+const DISK_MINORS: u32 = 16;
+
+/// Disks that have a letter.
+const MAX_DISKS: usize = 26;
 
 /// What a device node leads to.
 pub trait Device<M: Machine>: Send + Sync {
@@ -56,5 +65,11 @@ pub fn new_dev_fs<P: Platform>(
     char_device("urandom", 0o666, 1, 9, random)?;
     char_device("tty", 0o666, 5, 0, Arc::clone(tty) as Arc<dyn Device<P>>)?;
     char_device("console", 0o600, 5, 1, Arc::clone(tty) as Arc<dyn Device<P>>)?;
+    for number in 0..env.machine().nr_disks().min(MAX_DISKS) as u8 {
+        let name = [b'v', b'd', b'a' + number];
+        let rdev = device_number(DISK_MAJOR, DISK_MINORS * u32::from(number));
+        let disk = Disk::new(env, DiskId(number));
+        root.create_device(&name, S_IFBLK | 0o660, rdev, disk)?;
+    }
     Ok(fs)
 }

@@ -5,6 +5,7 @@ mod archives;
 mod contents;
 mod descriptors;
 mod devices;
+mod disks;
 mod names;
 mod paths;
 mod pipes;
