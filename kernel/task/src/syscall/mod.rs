@@ -3,6 +3,8 @@
 //!
 //! `docs/SYSCALLS.md` lists them.
 
+#[cfg(test)]
+mod document;
 mod file;
 mod identity;
 mod limits;
