@@ -126,7 +126,12 @@ drop_to_el1:
     mrs     x0, id_aa64mmfr1_el1
     ubfx    x0, x0, #40, #4
     cbz     x0, 4f
-    msr     S3_4_C1_C2_2, xzr           // HCRX_EL2
+    // HCRX_EL2.MSCEn (bit 11) where there is FEAT_MOPS: without it the kernel's copies are undefined.
+    mrs     x0, S3_0_C0_C6_2            // ID_AA64ISAR2_EL1
+    tst     x0, #(0xf << 16)
+    mov     x0, #(1 << 11)
+    csel    x0, x0, xzr, ne
+    msr     S3_4_C1_C2_2, x0            // HCRX_EL2
 4:  mrs     x0, id_aa64mmfr0_el1
     ubfx    x0, x0, #56, #4
     cbz     x0, 5f

@@ -146,6 +146,9 @@ fn wanted_features(command_line: &CommandLine<'_>) -> CpuFeatures {
     if command_line.is("tlb.range", "off") {
         features.tlbi_range = false;
     }
+    if command_line.is("mem.ops", "off") {
+        features.mops = false;
+    }
     features
 }
 

@@ -14,7 +14,7 @@ use core::sync::atomic::Ordering;
 use arch::context::{self, Context};
 use arch::entropy::Entropy;
 use arch::features::{CpuFeatures, IdRegs};
-use arch::linear_map::LinearMap;
+use arch::linear_map::{LinearMap, Table};
 use arch::timer::{self, Ticks};
 use arch::{cache, cpu, fp, mte, page, sysreg, tlbi, user_copy, user_run};
 use base::percpu::CpuId;
@@ -25,8 +25,8 @@ use hal::thread::OutOfKernelMemory;
 use hal::tlb::TlbiCount;
 use hal::{
     Asid, BlockDevs, BlockOp, Clock, Cpus, Devices, DiskId, FpState, Interrupt, Invalidate,
-    IoError, IoTicket, PageTags, PhysMem, PowerAction, PteMem, PteSlot, Reach, RunUser, Segment,
-    TagControl, TagMem, Threads, Tlb, Trap, UserFault, UserMem, UserRegs, Wait, WaitChannel,
+    IoError, IoTicket, PageTags, PhysMem, PowerAction, PteMem, Reach, RunUser, Segment, TagControl,
+    TagMem, Threads, Tlb, Trap, UserFault, UserMem, UserRegs, Wait, WaitChannel,
 };
 use task::Scheduler;
 
@@ -125,11 +125,12 @@ impl PhysMem for Granule {
     }
 
     fn zero_frame(&self, pfn: Pfn) {
-        page::zero(self.linear_map.frame(pfn));
+        page::zero(self.linear_map.frame(pfn), self.features.mops);
     }
 
     fn copy_frame(&self, dst: Pfn, src: Pfn) {
-        page::copy(self.linear_map.frame(dst), self.linear_map.frame(src));
+        let (dst, src) = (self.linear_map.frame(dst), self.linear_map.frame(src));
+        page::copy(dst, src, self.features.mops);
     }
 
     fn is_zero_frame(&self, pfn: Pfn) -> bool {
@@ -167,7 +168,7 @@ impl TagMem for Granule {
     }
 
     fn zero_frame_and_tags(&self, pfn: Pfn) {
-        mte::zero_frame_and_tags(self.linear_map.frame(pfn));
+        mte::zero_frame_and_tags(self.linear_map.frame(pfn), self.features.mops);
     }
 
     fn read_tags(&self, pfn: Pfn) -> PageTags {
@@ -180,21 +181,11 @@ impl TagMem for Granule {
 }
 
 impl PteMem for Granule {
-    fn load(&self, slot: PteSlot) -> u64 {
-        self.linear_map.entry(slot).load(Ordering::Acquire)
-    }
+    type Table<'m> = Table<'m>;
 
-    fn store(&self, slot: PteSlot, value: u64) {
-        self.linear_map.entry(slot).store(value, Ordering::Release);
-    }
-
-    fn exchange(&self, slot: PteSlot, value: u64) -> u64 {
-        self.linear_map.entry(slot).swap(value, Ordering::AcqRel)
-    }
-
-    fn compare_exchange(&self, slot: PteSlot, current: u64, new: u64) -> Result<(), u64> {
-        let entry = self.linear_map.entry(slot);
-        entry.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire).map(|_| ())
+    #[inline(always)]
+    fn table(&self, table: Pfn) -> Table<'_> {
+        self.linear_map.table(table)
     }
 
     fn publish(&self) {

@@ -13,6 +13,8 @@ pub struct IdRegs {
     pub isar0: u64,
     /// ID_AA64ISAR1_EL1.
     pub isar1: u64,
+    /// ID_AA64ISAR2_EL1.
+    pub isar2: u64,
     /// ID_AA64MMFR0_EL1.
     pub mmfr0: u64,
     /// ID_AA64MMFR1_EL1.
@@ -33,6 +35,7 @@ impl IdRegs {
         Self {
             isar0: ID_AA64ISAR0_EL1.get(),
             isar1: ID_AA64ISAR1_EL1.get(),
+            isar2: crate::sysreg::id_aa64isar2_el1(),
             mmfr0: ID_AA64MMFR0_EL1.get(),
             mmfr1: ID_AA64MMFR1_EL1.get(),
             mmfr2: ID_AA64MMFR2_EL1.get(),
@@ -74,6 +77,8 @@ pub struct CpuFeatures {
     pub asid16: bool,
     /// FEAT_RNG: RNDR.
     pub rndr: bool,
+    /// FEAT_MOPS: instructions that copy and fill memory.
+    pub mops: bool,
     /// FEAT_E0PD: EL0 accesses to the kernel half fault without a walk.
     pub e0pd: bool,
     /// FEAT_PAN3: PAN also covers execute-only user pages.
@@ -97,6 +102,7 @@ impl CpuFeatures {
             tlbi_range: field(id.isar0, 56) >= 2,
             asid16: field(id.mmfr0, 4) >= 2,
             rndr: field(id.isar0, 60) >= 1,
+            mops: field(id.isar2, 16) >= 1,
             e0pd: field(id.mmfr2, 60) >= 1,
             epan: field(id.mmfr1, 20) >= 3,
             coarse_tags: false,
@@ -124,6 +130,7 @@ impl CpuFeatures {
             tlbi_range: self.tlbi_range && other.tlbi_range,
             asid16: self.asid16 && other.asid16,
             rndr: self.rndr && other.rndr,
+            mops: self.mops && other.mops,
             e0pd: self.e0pd && other.e0pd,
             epan: self.epan && other.epan,
             coarse_tags: self.coarse_tags || other.coarse_tags,
@@ -139,6 +146,7 @@ pub(crate) mod tests {
     pub const QEMU_MAX: IdRegs = IdRegs {
         isar0: 0x1221_1111_1021_2120,
         isar1: 0x0011_1111_0121_1012,
+        isar2: 0,
         mmfr0: 0x0000_0323_1020_1126,
         mmfr1: 0x0000_0110_1021_1122,
         mmfr2: 0x1021_0110_1001_1011,
@@ -157,6 +165,7 @@ pub(crate) mod tests {
                 tlbi_range: true,
                 asid16: true,
                 rndr: true,
+                mops: false,
                 e0pd: true,
                 epan: false,
                 coarse_tags: false,

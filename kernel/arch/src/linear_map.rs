@@ -17,7 +17,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use base::{Order, PAGE_SIZE, Pfn, PhysAddr};
-use hal::PteSlot;
+use hal::PteTable;
 
 use crate::descriptor::{MemoryType, Protection};
 use crate::image;
@@ -107,6 +107,34 @@ impl Frame<'_> {
     }
 }
 
+/// A table page of the memory manager, checked as [`Frame`] is.
+#[derive(Clone, Copy)]
+pub struct Table<'a>(&'a [AtomicU64; PAGE_SIZE / 8]);
+
+impl PteTable for Table<'_> {
+    #[inline(always)]
+    fn load(self, index: usize) -> u64 {
+        self.0[index].load(Ordering::Acquire)
+    }
+
+    #[inline(always)]
+    fn store(self, index: usize, value: u64) {
+        self.0[index].store(value, Ordering::Release);
+    }
+
+    #[inline(always)]
+    fn exchange(self, index: usize, value: u64) -> u64 {
+        self.0[index].swap(value, Ordering::AcqRel)
+    }
+
+    #[inline(always)]
+    fn compare_exchange(self, index: usize, current: u64, new: u64) -> Result<(), u64> {
+        let replaced =
+            self.0[index].compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire);
+        replaced.map(|_| ())
+    }
+}
+
 const fn block_of(pfn: Pfn) -> u32 {
     pfn.get() >> Order::BLOCK.get()
 }
@@ -165,14 +193,18 @@ impl LinearMap {
         NonNull::slice_from_raw_parts(self.frame(first).at, nr_frames as usize * PAGE_SIZE)
     }
 
-    /// Returns an entry of a table page.
+    /// Returns the entries of a table page.
     ///
     /// # Panics
     ///
-    /// When the memory manager does not own the page, or the index is not below 512.
+    /// When the memory manager does not own the page.
     #[inline(always)]
-    pub fn entry(&self, slot: PteSlot) -> &AtomicU64 {
-        self.word(slot.table, slot.index.into())
+    pub fn table(&self, table: Pfn) -> Table<'_> {
+        let entries = self.frame(table).as_ptr().cast::<[AtomicU64; PAGE_SIZE / 8]>();
+        // SAFETY: a `Frame` is 4096 bytes of mapped RAM without Rust objects, aligned to its size.
+        // Atomics may be shared with a hardware walker and with every other access made to the
+        // frame, which are atomics or assembly.
+        Table(unsafe { &*entries })
     }
 
     /// Returns a 64-bit word of a frame.

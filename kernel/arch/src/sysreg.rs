@@ -53,6 +53,8 @@ registers! {
     "S3_0_C1_C0_5": rgsr_el1, set_rgsr_el1;
     /// Reads GMID_EL1: the block size of LDGM and STGM (Arm ARM D24.2.45).
     "S3_1_C0_C0_4": gmid_el1;
+    /// Reads ID_AA64ISAR2_EL1: instructions the CPU has.
+    "S3_0_C0_C6_2": id_aa64isar2_el1;
     /// Reads DCZID_EL0: the block size of DC ZVA (Arm ARM D24.2.34).
     "DCZID_EL0": dczid_el0;
     /// Reads CTR_EL0: cache line sizes (Arm ARM D24.2.33).

@@ -24,24 +24,63 @@ impl PteSlot {
     }
 }
 
-/// Translation-table entries in physical memory.
-pub trait PteMem {
-    /// Loads an entry; loads of one thread that depend on it are ordered after it.
-    fn load(&self, slot: PteSlot) -> u64;
+/// The entries of one table page.
+pub trait PteTable: Copy {
+    /// Loads entry `index` (below 512); loads of one thread that depend on it are ordered after it.
+    fn load(self, index: usize) -> u64;
 
     /// Stores an entry, ordered after every earlier store of this CPU (store-release), so that a
     /// walker that sees a table entry also sees the table it points to.
-    fn store(&self, slot: PteSlot, value: u64);
+    fn store(self, index: usize, value: u64);
 
     /// Stores an entry and returns the one it replaced, in one atomic step (acquire and release).
-    fn exchange(&self, slot: PteSlot, value: u64) -> u64;
+    fn exchange(self, index: usize, value: u64) -> u64;
 
     /// Replaces the entry if it still is `current`, in one atomic step (acquire and release).
     ///
     /// # Errors
     ///
     /// The entry found, when it is another.
-    fn compare_exchange(&self, slot: PteSlot, current: u64, new: u64) -> Result<(), u64>;
+    fn compare_exchange(self, index: usize, current: u64, new: u64) -> Result<(), u64>;
+}
+
+/// Translation-table entries in physical memory.
+pub trait PteMem {
+    /// What reaches the entries of one table page.
+    type Table<'m>: PteTable
+    where
+        Self: 'm;
+
+    /// Reaches the entries of `table`: whether it may be is found out once, not at every entry.
+    fn table(&self, table: Pfn) -> Self::Table<'_>;
+
+    /// Loads an entry as [`PteTable::load`] does.
+    #[inline(always)]
+    fn load(&self, slot: PteSlot) -> u64 {
+        self.table(slot.table).load(slot.index.into())
+    }
+
+    /// Stores an entry as [`PteTable::store`] does.
+    #[inline(always)]
+    fn store(&self, slot: PteSlot, value: u64) {
+        self.table(slot.table).store(slot.index.into(), value);
+    }
+
+    /// Exchanges an entry as [`PteTable::exchange`] does.
+    #[inline(always)]
+    fn exchange(&self, slot: PteSlot, value: u64) -> u64 {
+        self.table(slot.table).exchange(slot.index.into(), value)
+    }
+
+    /// Replaces an entry as [`PteTable::compare_exchange`] does.
+    ///
+    /// # Errors
+    ///
+    /// The entry found, when it is another.
+    #[inline(always)]
+    fn compare_exchange(&self, slot: PteSlot, current: u64, new: u64) -> Result<(), u64> {
+        self.table(slot.table).compare_exchange(slot.index.into(), current, new)
+    }
 
     /// Makes all earlier entry stores of this CPU visible to translation-table walks of every CPU,
     /// this one included (DSB ISHST, ISB; Arm ARM D8.2.5).

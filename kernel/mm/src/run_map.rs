@@ -52,16 +52,18 @@ impl FreeBits {
             .map(|first| first as u32 * 64)
     }
 
-    /// Returns the largest order for which [`FreeBits::find`] succeeds.
-    fn largest_order(&self) -> Option<u8> {
-        let mut largest = None;
-        for order in 0..=Order::BLOCK.get() {
-            if self.find(order as u32).is_none() {
-                break;
-            }
-            largest = Some(order);
-        }
-        largest
+    /// Returns the largest order, `below` at most, for which [`FreeBits::find`] succeeds.
+    fn largest_order(&self, below: u8) -> Option<u8> {
+        (0..=below).rev().find(|order| self.find(*order as u32).is_some())
+    }
+
+    /// Returns the order of the largest aligned free run around the free run `first`, `order`.
+    fn order_around(&self, first: u32, order: u8) -> u8 {
+        let grown = |order: &u8| {
+            let up = *order as u32 + 1;
+            self.is_run_free(first & !((1 << up) - 1), up)
+        };
+        (order..Order::BLOCK.get()).take_while(grown).count() as u8 + order
     }
 
     fn is_run_free(&self, first: u32, order: u32) -> bool {
@@ -165,7 +167,7 @@ impl RunMap {
         let first = bits.find(order.get() as u32).expect("run map: class promises a run");
         bits.set_run(first, order.get() as u32, false);
         self.nr_free -= order.nr_pages() as u64;
-        self.reclass(index);
+        self.lower_class(index);
         Some(index * BLOCK_UNITS + first)
     }
 
@@ -175,7 +177,7 @@ impl RunMap {
         while left > 0 {
             let Some(index) = self.heads.iter().copied().find(|head| *head != NIL) else { break };
             left -= self.take_units_of(index, left, &mut take);
-            self.reclass(index);
+            self.lower_class(index);
         }
     }
 
@@ -188,7 +190,7 @@ impl RunMap {
         }
         block.bits.set_run(within, 0, false);
         self.nr_free -= 1;
-        self.reclass(index);
+        self.lower_class(index);
         true
     }
 
@@ -205,8 +207,13 @@ impl RunMap {
             "run map: double free of unit {first}, {order:?}"
         );
         block.bits.set_run(within, order.get() as u32, true);
+        // Only a run around the new one can be larger than what the block had.
+        let around = block.bits.order_around(within, order.get());
+        let class = block.class;
         self.nr_free += order.nr_pages() as u64;
-        self.reclass(index);
+        if class == FULL || around > class {
+            self.move_to_class(index, around);
+        }
     }
 
     fn take_units_of(&mut self, index: u32, want: u32, take: &mut impl FnMut(u32)) -> u32 {
@@ -223,14 +230,18 @@ impl RunMap {
         taken
     }
 
-    /// Moves a block to the list of its class after its bits changed.
-    fn reclass(&mut self, index: u32) {
+    /// Moves a block to the list of its class after units of it were taken.
+    fn lower_class(&mut self, index: u32) {
         let block = &self.blocks[index as usize];
-        let class = block.bits.largest_order().unwrap_or(FULL);
+        let class = block.bits.largest_order(block.class).unwrap_or(FULL);
         if class != block.class {
-            self.unlink(index);
-            self.link(index, class);
+            self.move_to_class(index, class);
         }
+    }
+
+    fn move_to_class(&mut self, index: u32, class: u8) {
+        self.unlink(index);
+        self.link(index, class);
     }
 
     fn link(&mut self, index: u32, class: u8) {

@@ -6,7 +6,6 @@
 //! invalid, invalidate the TLBs, wait, then write the new one.
 
 use crate::pte::Pte;
-use crate::swap_pte::Entry;
 
 /// What the change of one last-level entry from old to new bits demands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,22 +23,21 @@ pub enum Change {
 }
 
 /// Returns what changing the raw entry `old` to `new` demands.
-pub fn change_of(old: u64, new: u64) -> Change {
-    let old = match Entry::decode(old) {
-        Entry::Present(pte) if pte.is_valid() => pte,
-        _ => return Change::Store,
-    };
-    match Entry::decode(new) {
-        Entry::Present(new) if new.is_valid() => change_of_valid(old, new),
-        _ => Change::StoreThenInvalidate,
+#[inline]
+pub const fn change_of(old: u64, new: u64) -> Change {
+    let (old, new) = (Pte::from_raw(old), Pte::from_raw(new));
+    if !old.is_valid() {
+        Change::Store
+    } else if new.is_valid() {
+        change_of_valid(old, new)
+    } else {
+        Change::StoreThenInvalidate
     }
 }
 
-fn change_of_valid(old: Pte, new: Pte) -> Change {
-    let moves = old.pfn() != new.pfn()
-        || old.mem_type() != new.mem_type()
-        || old.is_contiguous() != new.is_contiguous();
-    if moves {
+#[inline]
+const fn change_of_valid(old: Pte, new: Pte) -> Change {
+    if !old.translates_like(new) {
         return Change::BreakBeforeMake;
     }
     // A cached writable entry may be cached as dirty: stores through it would not mark the page.
@@ -48,7 +46,7 @@ fn change_of_valid(old: Pte, new: Pte) -> Change {
     let loses_exec = old.is_executable() && !new.is_executable();
     if loses_write || loses_dirty || loses_exec {
         Change::StoreThenInvalidate
-    } else if old == new {
+    } else if old.raw() == new.raw() {
         Change::Store
     } else {
         Change::StoreAndForgetLazily

@@ -210,6 +210,7 @@ impl Pte {
     /// EL0 always may read what it may write or execute: the architecture has no other encoding
     /// that Granule uses.
     #[must_use]
+    #[inline]
     pub fn with_prot(self, prot: Prot) -> Self {
         let mut pte = self.write_protected();
         if prot.is_empty() {
@@ -224,6 +225,11 @@ impl Pte {
             pte.0 |= bit::USER_NX;
         }
         if prot.contains(Prot::WRITE) { pte.writable() } else { pte }
+    }
+
+    /// Tells whether both map the same frame, with the same memory type, in a run or alone.
+    pub(crate) const fn translates_like(self, other: Self) -> bool {
+        (self.0 ^ other.0) & (bit::ADDRESS | bit::ATTR_MASK | bit::CONTIGUOUS) == 0
     }
 
     /// Tells whether the entry is one of a run of 16 that a TLB may cache as one.

@@ -99,6 +99,7 @@ pub use devices::Stopped;
 pub use disk::{DiskCounts, IoFault};
 pub use explore::explore;
 pub use mmu::MmuCounts;
+pub use pte::SimTable;
 pub use threads::SimContext;
 
 use crate::tlb::Asid;

@@ -4,6 +4,7 @@
 //! Each access to an entry is a moment at which a walker may get in first: it sets the access flag
 //! just before an exchange, or caches an entry just after a store.
 
+use base::Pfn;
 use base::percpu::CpuId;
 use base::sync::schedule_point;
 
@@ -12,7 +13,7 @@ use super::descriptor;
 use super::mmu::Mmu;
 use super::ram::Ram;
 use crate::cpu::Cpus;
-use crate::pte_mem::{PteMem, PteSlot};
+use crate::pte_mem::{PteMem, PteSlot, PteTable};
 
 impl Mmu {
     fn store(&mut self, ram: &Ram, cpu: CpuId, slot: PteSlot, value: u64) {
@@ -52,29 +53,53 @@ impl Mmu {
     }
 }
 
+/// A table page of simulated RAM.
+#[derive(Clone, Copy)]
+pub struct SimTable<'m> {
+    machine: &'m SimMachine,
+    table: Pfn,
+}
+
+impl SimTable<'_> {
+    fn slot(self, index: usize) -> PteSlot {
+        PteSlot::new(self.table, index)
+    }
+}
+
+impl PteTable for SimTable<'_> {
+    fn load(self, index: usize) -> u64 {
+        schedule_point();
+        self.machine.mmu().speculate_at(self.machine.ram(), self.slot(index));
+        self.machine.ram().entry(self.slot(index))
+    }
+
+    fn store(self, index: usize, value: u64) {
+        let machine = self.machine;
+        schedule_point();
+        machine.assert_no_read_in_flight(value);
+        machine.mmu().store(machine.ram(), machine.cpu(), self.slot(index), value);
+    }
+
+    fn exchange(self, index: usize, value: u64) -> u64 {
+        let machine = self.machine;
+        schedule_point();
+        machine.assert_no_read_in_flight(value);
+        machine.mmu().exchange(machine.ram(), machine.cpu(), self.slot(index), value)
+    }
+
+    fn compare_exchange(self, index: usize, current: u64, new: u64) -> Result<(), u64> {
+        let (machine, slot) = (self.machine, self.slot(index));
+        schedule_point();
+        machine.assert_no_read_in_flight(new);
+        machine.mmu().compare_exchange(machine.ram(), machine.cpu(), slot, current, new)
+    }
+}
+
 impl PteMem for SimMachine {
-    fn load(&self, slot: PteSlot) -> u64 {
-        schedule_point();
-        self.mmu().speculate_at(self.ram(), slot);
-        self.ram().entry(slot)
-    }
+    type Table<'m> = SimTable<'m>;
 
-    fn store(&self, slot: PteSlot, value: u64) {
-        schedule_point();
-        self.assert_no_read_in_flight(value);
-        self.mmu().store(self.ram(), self.cpu(), slot, value);
-    }
-
-    fn exchange(&self, slot: PteSlot, value: u64) -> u64 {
-        schedule_point();
-        self.assert_no_read_in_flight(value);
-        self.mmu().exchange(self.ram(), self.cpu(), slot, value)
-    }
-
-    fn compare_exchange(&self, slot: PteSlot, current: u64, new: u64) -> Result<(), u64> {
-        schedule_point();
-        self.assert_no_read_in_flight(new);
-        self.mmu().compare_exchange(self.ram(), self.cpu(), slot, current, new)
+    fn table(&self, table: Pfn) -> SimTable<'_> {
+        SimTable { machine: self, table }
     }
 
     fn publish(&self) {

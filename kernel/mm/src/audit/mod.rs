@@ -70,7 +70,7 @@ impl<M: Machine> System<M> {
         let pages: u32 = found.mappings.values().sum();
         assert_eq!(folio.mapcount(), pages, "mapcount of {id:?}: kept, found");
         let mut kept = alloc::collections::BTreeMap::new();
-        self.lock_rmap(id).all(|mapping| {
+        self.lock_rmap(self.folio(id)).all(|mapping| {
             let before = kept.insert((mapping.mm, mapping.base), mapping.nr);
             assert!(before.is_none(), "{id:?} has two reverse-map entries for one place");
             true

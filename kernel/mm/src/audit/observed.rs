@@ -100,7 +100,10 @@ impl Observed {
         let mappings = &mut self.folios.entry(id).or_default().mappings;
         *mappings.entry((mm.id(), base)).or_default() += 1;
         if folio.is_anon() && pte.is_writable() {
-            assert!(system.is_mapped_only_by(id, mm.id()), "{id:?} is shared and writable");
+            assert!(
+                system.is_mapped_only_by(system.folio(id), mm.id()),
+                "{id:?} is shared and writable"
+            );
         }
         if pte.mem_type() == pgtable::MemType::Tagged {
             let state = system.words().mte_state(pte.pfn());

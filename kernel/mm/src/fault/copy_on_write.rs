@@ -16,7 +16,6 @@ use crate::folio::{FolioFlags, FolioRef};
 use crate::frame::{AllocMode, MteState, OutOfMemory};
 use crate::mm::{Mm, PageTableLock};
 use crate::system::System;
-use crate::tlb::TlbGather;
 
 impl<M: Machine> Mm<M> {
     pub(super) fn fault_present(&self, site: &Site<'_, M>, table: Pfn) -> Result<bool, FaultError> {
@@ -82,18 +81,19 @@ impl<M: Machine> Mm<M> {
             return Ok(());
         }
         let copy = self.system().copy_page(seen.pfn(), site.area.flags.mem_type())?;
-        let mut gather = TlbGather::complete_at_unlock(self);
         let mut lock = self.lock_leaf_table(table);
-        if is_still(&lock, site, seen) {
-            let pte = site.read_only_pte(copy.head()).writable().dirty();
-            self.system().sync_code(&copy, pte);
-            self.map_new_page(site.page, copy);
-            let old = self.replace_mapping(&mut lock, site.page, |_| pte.raw());
-            self.forget_mapping(site.page, Pte::from_raw(old), &mut gather);
-            self.system().count(MmEvent::CowCopy, 1);
+        if !is_still(&lock, site, seen) {
+            return Ok(());
         }
-        gather.unlock(lock);
-        gather.finish();
+        let pte = site.read_only_pte(copy.head()).writable().dirty();
+        self.system().sync_code(&copy, pte);
+        self.map_new_page(site.page, copy);
+        let old = self.replace_mapping(&mut lock, site.page, |_| pte.raw());
+        // No TLB has the old entry any more: nothing is left for a gather to wait for.
+        let left = self.forget_mapping(site.page, Pte::from_raw(old));
+        drop(lock);
+        left.into_iter().for_each(|left| self.system().free_orphan(left));
+        self.system().count(MmEvent::CowCopy, 1);
         Ok(())
     }
 
@@ -105,7 +105,7 @@ impl<M: Machine> Mm<M> {
         seen: Pte,
         folio: &FolioRef<'_, M>,
     ) -> bool {
-        if !self.system().is_mapped_only_by(folio.id(), self.id()) {
+        if !self.system().is_mapped_only_by(folio, self.id()) {
             return false;
         }
         // Swap entries may refer to it as well. Its slots go if none does; that takes the lock.
@@ -122,7 +122,7 @@ impl<M: Machine> Mm<M> {
         }
         // Asked again under the table's lock. Nobody can come to share the page meanwhile: fork
         // needs the mmap lock alone, and no swap entry is left to fault it in from.
-        let alone = self.system().is_mapped_only_by(folio.id(), self.id())
+        let alone = self.system().is_mapped_only_by(folio, self.id())
             && folio.swap_entry().is_none()
             && folio.has_no_other_reference(1);
         if alone {

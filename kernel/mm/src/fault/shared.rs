@@ -77,7 +77,7 @@ impl<M: Machine> Mm<M> {
         system.sync_code(folio, pte);
         let mut lock = self.lock_leaf_table(table);
         if lock.load(site.page) == 0 {
-            system.map_folio(folio.id(), self.id(), base_of(site.page, 0), 1)?;
+            system.map_folio(folio, self.id(), base_of(site.page, 0), 1)?;
             lock.exchange(site.page, pte.raw());
             self.gauges().add_resident(Resident::Shmem, 1);
         }

@@ -85,7 +85,7 @@ impl<M: Machine> Mm<M> {
         if lock.load(site.page) != seen {
             return Ok(());
         }
-        system.map_folio(folio.id(), self.id(), base_of(site.page, index), 1)?;
+        system.map_folio(folio, self.id(), base_of(site.page, index), 1)?;
         system.drop_slots(entry, 1);
         let pte = self.swapped_pte(site, pfn, folio);
         lock.exchange(site.page, pte.raw());
@@ -103,7 +103,7 @@ impl<M: Machine> Mm<M> {
         let may_write = site.area.flags.prot().contains(pgtable::Prot::WRITE);
         let alone = may_write
             && site.is_write()
-            && self.system().is_mapped_only_by(folio.id(), self.id())
+            && self.system().is_mapped_only_by(folio, self.id())
             && self.system().try_free_swap(folio)
             && folio.has_no_other_reference(1);
         if alone { pte.writable().dirty() } else { pte }

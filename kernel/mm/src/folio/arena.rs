@@ -81,15 +81,16 @@ impl FolioArena {
         cache.pop()
     }
 
-    /// Gives a descriptor back.
-    #[inline]
-    pub(crate) fn free(&self, cpu: CpuId, id: FolioId) {
+    /// Gives descriptors back.
+    pub(crate) fn free_all(&self, cpu: CpuId, ids: &[FolioId]) {
         let mut cache = self.caches.of(cpu).lock();
-        if cache.is_full() {
-            // Never grows: `refill` reserved room for every descriptor that exists.
-            self.free.lock().ids.extend(cache.drain(..CACHE / 2));
+        for some in ids.chunks(CACHE / 2) {
+            if cache.remaining_capacity() < some.len() {
+                // Never grows: `refill` reserved room for every descriptor that exists.
+                self.free.lock().ids.extend(cache.drain(..CACHE / 2));
+            }
+            cache.extend(some.iter().copied());
         }
-        cache.push(id);
     }
 
     /// Returns the bytes of all chunks.

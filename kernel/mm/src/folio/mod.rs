@@ -142,6 +142,12 @@ impl Folio {
         self.refcount() == mapped + placed + known
     }
 
+    /// Tells whether the content belongs nowhere else.
+    #[inline(always)]
+    pub(crate) fn is_nowhere(&self) -> bool {
+        self.place.load(Ordering::Acquire) == 0
+    }
+
     /// Returns where the content belongs.
     pub(crate) fn place(&self) -> Place {
         Place::unpack(self.place.load(Ordering::Acquire))

@@ -5,7 +5,7 @@ use base::sync::atomic::{Ordering, fence};
 use base::{Order, Pfn};
 use hal::Machine;
 
-use super::{Folio, FolioFlags, FolioId, Place, flags};
+use super::{Folio, FolioFlags, FolioId, flags};
 use crate::events::MmEvent;
 use crate::frame::{AllocMode, MteState, OutOfMemory};
 use crate::system::System;
@@ -20,8 +20,9 @@ pub(crate) struct FolioRef<'s, M: Machine> {
 
 impl<'s, M: Machine> FolioRef<'s, M> {
     /// Takes over a reference that was counted already.
-    pub(crate) fn adopt(system: &'s System<M>, id: FolioId) -> Self {
-        Self { system, id, folio: system.folio(id) }
+    #[inline(always)]
+    pub(crate) fn adopt(system: &'s System<M>, id: FolioId, folio: &'s Folio) -> Self {
+        Self { system, id, folio }
     }
 
     /// Returns the descriptor's index.
@@ -60,7 +61,9 @@ impl<M: Machine> Clone for FolioRef<'_, M> {
 impl<M: Machine> Drop for FolioRef<'_, M> {
     #[inline]
     fn drop(&mut self) {
-        self.system.put_folio(self.id);
+        if self.folio.put() {
+            self.system.free_folios(&[self.id]);
+        }
     }
 }
 
@@ -70,6 +73,20 @@ impl Folio {
     pub(crate) fn get(&self) {
         let before = self.refcount.fetch_add(1, Ordering::Relaxed);
         debug_assert!(before != 0 && before < u32::MAX / 2, "folio: get of refcount {before}");
+    }
+
+    /// Drops one reference; `true` if it was the last: the caller frees the folio.
+    #[inline(always)]
+    #[must_use = "nobody else frees the folio"]
+    pub(crate) fn put(&self) -> bool {
+        let before = self.refcount.fetch_sub(1, Ordering::Release);
+        debug_assert_ne!(before, 0, "folio: put of a free folio");
+        if before == 1 {
+            // Every user's accesses to the folio happen before its last put, and that before the
+            // free: release above, acquire here.
+            fence(Ordering::Acquire);
+        }
+        before == 1
     }
 
     /// Takes a reference unless the folio is being freed.
@@ -101,8 +118,9 @@ impl<M: Machine> System<M> {
     /// Takes one more reference to a folio that something the caller holds keeps alive.
     #[inline]
     pub(crate) fn get_folio(&self, id: FolioId) -> FolioRef<'_, M> {
-        self.folio(id).get();
-        FolioRef::adopt(self, id)
+        let folio = self.folio(id);
+        folio.get();
+        FolioRef::adopt(self, id, folio)
     }
 
     /// Allocates a folio of 2^`order` frames with content undefined, tags meaningless, refcount 1.
@@ -155,28 +173,31 @@ impl<M: Machine> System<M> {
     /// Drops one reference, and frees the folio with the last.
     #[inline]
     pub(crate) fn put_folio(&self, id: FolioId) {
-        let folio = self.folio(id);
-        let before = folio.refcount.fetch_sub(1, Ordering::Release);
-        debug_assert_ne!(before, 0, "folio: put of a free folio");
-        if before == 1 {
-            // Every user's accesses to the folio happen before its last put, and that before the
-            // free: release above, acquire here.
-            fence(Ordering::Acquire);
-            self.free_folio(id, folio);
+        if self.folio(id).put() {
+            self.free_folios(&[id]);
         }
     }
 
-    fn free_folio(&self, id: FolioId, folio: &Folio) {
-        assert!(!folio.is_mapped(), "folio {id:?} freed while mapped");
-        assert!(folio.place() == Place::Nowhere, "folio {id:?} freed while {:?}", folio.place());
-        debug_assert!(!folio.is_pinned(), "folio {id:?} freed while pinned");
-        debug_assert!(!folio.has(FolioFlags::LOCKED), "folio {id:?} freed while locked");
-        if folio.has(FolioFlags::LRU) {
-            self.lru().remove(self, id);
-        }
-        let (head, order) = (folio.head(), folio.order());
-        self.folios().free(self.machine().cpu(), id);
-        self.free_run(head, order);
-        self.count(MmEvent::PgFree, order.nr_pages() as u64);
+    /// Frees folios whose last reference was put. Each list and cache on the way is locked once for
+    /// all of them.
+    pub(crate) fn free_folios(&self, ids: &[FolioId]) {
+        self.lru().remove_all(self, ids);
+        let mut nr_pages = 0;
+        let singles = ids.iter().filter_map(|id| {
+            let folio = self.folio(*id);
+            assert!(!folio.is_mapped(), "folio {id:?} freed while mapped");
+            assert!(folio.is_nowhere(), "folio {id:?} freed while {:?}", folio.place());
+            debug_assert!(!folio.is_pinned(), "folio {id:?} freed while pinned");
+            debug_assert!(!folio.has(FolioFlags::LOCKED), "folio {id:?} freed while locked");
+            let (head, order) = (folio.head(), folio.order());
+            nr_pages += order.nr_pages() as u64;
+            (order == Order::PAGE).then_some(head).or_else(|| {
+                self.free_run(head, order);
+                None
+            })
+        });
+        self.free_frames(singles);
+        self.folios().free_all(self.machine().cpu(), ids);
+        self.count(MmEvent::PgFree, nr_pages);
     }
 }

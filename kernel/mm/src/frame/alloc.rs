@@ -104,6 +104,12 @@ impl<M: Machine> System<M> {
         self.front().push(self.machine().cpu(), pfn);
     }
 
+    /// Frees single frames, as [`System::free_frame`] does.
+    pub(crate) fn free_frames(&self, frames: impl Iterator<Item = Pfn>) {
+        let released = frames.inspect(|pfn| self.words().release(*pfn));
+        self.front().push_all(self.machine().cpu(), released);
+    }
+
     /// Allocates an aligned run of 2^`order` frames, content undefined, words still "free".
     ///
     /// # Errors

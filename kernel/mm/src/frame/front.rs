@@ -80,6 +80,17 @@ impl FrameFront {
         cache.push(pfn);
     }
 
+    /// Puts free frames into the cache of `cpu`, under one lock. Evaluates `frames` under it.
+    pub fn push_all(&self, cpu: CpuId, frames: impl Iterator<Item = Pfn>) {
+        let mut cache = self.caches.of(cpu).lock();
+        for pfn in frames {
+            if cache.is_full() {
+                self.drain(&mut cache, BATCH as usize);
+            }
+            cache.push(pfn);
+        }
+    }
+
     /// Takes an aligned run of 2^`order` frames.
     pub fn alloc_run(&self, order: Order) -> Option<Pfn> {
         let mut blocks = self.blocks.lock();

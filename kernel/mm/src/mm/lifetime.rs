@@ -5,7 +5,6 @@ use alloc::sync::Arc;
 
 use base::sync::RwSpinLock;
 use base::sync::atomic::{AtomicU32, Ordering};
-use base::{PageRange, Vpn};
 use hal::sleep_lock::RwSleepLock;
 use hal::{Invalidate, Machine, Reach};
 
@@ -88,10 +87,9 @@ impl<M: Machine> Mm<M> {
         for area in areas.take_all() {
             self.zap(&area, area.pages(), &mut gather);
         }
-        self.take_out_empty_tables(PageRange::new(Vpn::new(0), Vpn::END), &mut gather);
         gather.finish();
         *self.tables.write() = None;
-        self.system.free_frame(self.root);
+        self.free_tables();
         self.system.mms().withdraw(self.id);
         self.system.mms().free_id(self.id);
     }

@@ -2,7 +2,7 @@
 //! This file puts table pages into an address space, locks them, and takes empty ones out.
 
 use base::{PageRange, Pfn, Vpn};
-use hal::{Machine, PteSlot};
+use hal::{Machine, PteSlot, PteTable};
 use pgtable::{Entry, Found, Level, TablePte, index_of};
 
 use super::Mm;
@@ -14,22 +14,18 @@ use crate::tlb::TlbGather;
 /// Shows that a table page is locked, and reaches its entries.
 #[must_use = "the table is unlocked as soon as the guard is dropped"]
 pub(crate) struct PageTableLock<'m, M: Machine> {
-    machine: &'m M,
+    entries: M::Table<'m>,
     lock: TableLock<'m>,
     /// The lab switch of that name.
     reads_then_clears: bool,
 }
 
 impl<M: Machine> PageTableLock<'_, M> {
-    fn slot(&self, index: usize) -> PteSlot {
-        PteSlot::new(self.lock.table(), index)
-    }
-
     /// Returns the raw last-level entry of `page`. Hardware may set its access and dirty bits at
     /// any time.
     #[inline]
     pub(crate) fn load(&self, page: Vpn) -> u64 {
-        self.machine.load(self.slot(index_of(page)))
+        self.entries.load(index_of(page))
     }
 
     /// Returns what the last-level entry of `page` says.
@@ -46,13 +42,14 @@ impl<M: Machine> PageTableLock<'_, M> {
         self.exchange_at(index_of(page), new)
     }
 
+    #[inline(always)]
     fn exchange_at(&mut self, index: usize, new: u64) -> u64 {
         let old = if self.reads_then_clears {
-            let old = self.machine.load(self.slot(index));
-            self.machine.store(self.slot(index), new);
+            let old = self.entries.load(index);
+            self.entries.store(index, new);
             old
         } else {
-            self.machine.exchange(self.slot(index), new)
+            self.entries.exchange(index, new)
         };
         self.lock.add_live((new != 0) as i32 - (old != 0) as i32);
         old
@@ -60,17 +57,35 @@ impl<M: Machine> PageTableLock<'_, M> {
 
     /// Changes the last-level entry of `page` by `change`, keeping what hardware does meanwhile,
     /// and returns (old, new).
+    #[inline]
     pub(crate) fn update(&mut self, page: Vpn, change: impl Fn(u64) -> u64) -> (u64, u64) {
-        let slot = self.slot(index_of(page));
-        let mut old = self.machine.load(slot);
+        self.update_from(page, self.load(page), change)
+    }
+
+    /// Like [`PageTableLock::update`], for who has just loaded the entry: `old`.
+    #[inline(always)]
+    pub(crate) fn update_from(
+        &mut self,
+        page: Vpn,
+        mut old: u64,
+        change: impl Fn(u64) -> u64,
+    ) -> (u64, u64) {
         loop {
             let new = change(old);
             debug_assert_eq!(new != 0, old != 0, "update keeps an entry in use or empty");
-            match self.machine.compare_exchange(slot, old, new) {
+            match self.entries.compare_exchange(index_of(page), old, new) {
                 Ok(()) => return (old, new),
                 Err(now) => old = now,
             }
         }
+    }
+
+    /// Stores the last-level entry of `page`, which is empty.
+    #[inline(always)]
+    pub(crate) fn fill(&mut self, page: Vpn, new: u64) {
+        debug_assert!(self.load(page) == 0 && new != 0, "{page:?}: filled while in use");
+        self.entries.store(index_of(page), new);
+        self.lock.add_live(1);
     }
 
     /// Returns how many entries of the table are in use.
@@ -89,7 +104,8 @@ impl<M: Machine> Mm<M> {
     #[inline]
     fn reach_table<'m>(&'m self, lock: TableLock<'m>) -> PageTableLock<'m, M> {
         let reads_then_clears = self.system.commits(Fault::ReadThenClear);
-        PageTableLock { machine: self.machine(), lock, reads_then_clears }
+        let entries = self.machine().table(lock.table());
+        PageTableLock { entries, lock, reads_then_clears }
     }
 
     /// Locks a second table page: the child's while the parent's is locked (fork), or the higher
@@ -157,6 +173,29 @@ impl<M: Machine> Mm<M> {
         let table = self.system.alloc_frame_as(FrameKind::Table, AllocMode::MayReclaim)?;
         self.machine().zero_frame(table);
         Ok(table)
+    }
+
+    /// Frees all table pages. Every area is unmapped, nobody walks the tables any more, and no
+    /// reverse-map walker finds them: the last user is gone, and with it the root.
+    pub(super) fn free_tables(&self) {
+        self.free_tree(self.root, Level::L0);
+    }
+
+    fn free_tree(&self, table: Pfn, level: Level) {
+        let (live, entries) = (self.lock_table(table).nr_live(), self.machine().table(table));
+        let below = (0..512).filter_map(|index| TablePte::decode(entries.load(index)));
+        for entry in below.take(live as usize) {
+            match level {
+                Level::L0 => self.free_tree(entry.table(), Level::L1),
+                Level::L1 => self.free_tree(entry.table(), Level::L2),
+                _ => {
+                    debug_assert_eq!(self.lock_table(entry.table()).nr_live(), 0, "all unmapped");
+                    self.system.free_frame(entry.table());
+                }
+            }
+            self.stats.add_tables(-1);
+        }
+        self.system.free_frame(table);
     }
 
     /// Takes out table pages within `pages` that have no entry in use, upwards as far as tables

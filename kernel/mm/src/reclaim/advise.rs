@@ -64,7 +64,7 @@ impl<M: Machine> Mm<M> {
             return None;
         }
         let id = self.system().words().folio(pte.pfn());
-        if !self.system().is_mapped_only_by(id, self.id()) {
+        if !self.system().is_mapped_only_by(self.system().folio(id), self.id()) {
             return None;
         }
         lock.update(page, |raw| Pte::from_raw(raw).old().raw());

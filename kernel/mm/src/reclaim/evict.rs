@@ -133,7 +133,7 @@ impl<'s, M: Machine> Eviction<'s, M> {
         at.mm.gauges().add_resident(Resident::of(folio), -1);
         let base = base_of(at.page, at.index);
         // The eviction's own reference keeps the folio until the TLBs have forgotten it.
-        drop(self.system.unmap_folio(folio.id(), at.mm.id(), base, 1));
+        drop(self.system.unmap_folio(folio.id(), folio, at.mm.id(), base, 1));
     }
 
     /// Writes and frees what was unmapped; puts back the rest. Returns the pages freed.

@@ -78,12 +78,19 @@ impl Lru {
         self.link_head(&mut shard, system, id, folio);
     }
 
-    /// Takes a folio off its list because it is being freed.
-    pub(crate) fn remove<M: Machine>(&self, system: &System<M>, id: FolioId) {
-        let folio = system.folio(id);
-        let mut shard = self.shards.of(folio.shard()).lock();
-        if folio.has(FolioFlags::LRU) {
-            self.unlink(&mut shard, system, folio);
+    /// Takes folios off their lists because they are being freed.
+    pub(crate) fn remove_all<M: Machine>(&self, system: &System<M>, ids: &[FolioId]) {
+        let listed = |id: &FolioId| Some(system.folio(*id)).filter(|f| f.has(FolioFlags::LRU));
+        let mut listed = ids.iter().filter_map(listed).peekable();
+        while let Some(first) = listed.peek() {
+            let cpu = first.shard();
+            let mut shard = self.shards.of(cpu).lock();
+            while let Some(folio) = listed.next_if(|folio| folio.shard() == cpu) {
+                // Somebody who isolates the tail may have been faster.
+                if folio.has(FolioFlags::LRU) {
+                    self.unlink(&mut shard, system, folio);
+                }
+            }
         }
     }
 
@@ -117,9 +124,11 @@ impl Lru {
             seen += 1;
             let id = FolioId::new(tail);
             let folio = system.folio(id);
+            // Asked first: once it is off the list, its freer no longer waits for this lock, and
+            // the descriptor may be another folio's.
+            let is_alive = folio.try_get();
             self.unlink(&mut shard, system, folio);
-            // One that is being freed is off the list now; its freer finds that out.
-            if folio.try_get() {
+            if is_alive {
                 take(id);
             }
         }
@@ -216,7 +225,6 @@ impl Lru {
     }
 
     fn unlink<M: Machine>(&self, shard: &mut Shard, system: &System<M>, folio: &Folio) {
-        folio.clear(FolioFlags::LRU);
         let kind = ListKind::of(folio);
         let list = &mut shard.lists[kind as usize];
         let (previous, next) = (get(&folio.lru_prev), get(&folio.lru_next));
@@ -229,6 +237,8 @@ impl Lru {
             next => set(&system.folio(FolioId::new(next)).lru_prev, previous),
         }
         self.nr_pages[kind as usize].fetch_sub(folio.order().nr_pages() as u64, Ordering::Relaxed);
+        // Last: whoever frees it and sees the flag clear gives the descriptor away.
+        folio.clear(FolioFlags::LRU);
     }
 }
 

@@ -63,7 +63,7 @@ impl<M: Machine> System<M> {
         let seen = isolated.len() as u64;
         let mut eviction = Eviction::new(self);
         for id in isolated {
-            let folio = FolioRef::adopt(self, id);
+            let folio = FolioRef::adopt(self, id, self.folio(id));
             match self.judge(&folio) {
                 Verdict::Reclaim => eviction.take(folio),
                 Verdict::KeepInactive => lru.add_new(self, id),
@@ -93,7 +93,7 @@ impl<M: Machine> System<M> {
         let mut isolated = ArrayVec::<FolioId, BATCH>::new();
         lru.isolate_tail(self, shard, ListKind::Active, BATCH, |id| isolated.push(id));
         for id in isolated {
-            let folio = FolioRef::adopt(self, id);
+            let folio = FolioRef::adopt(self, id, self.folio(id));
             // Its access bits start anew: what counts is use while it is a candidate.
             self.take_young(&folio);
             folio.clear(FolioFlags::ACTIVE | FolioFlags::REFERENCED);

@@ -56,9 +56,9 @@ impl<M: Machine> Drop for RmapLock<'_, M> {
 
 impl<M: Machine> System<M> {
     /// Locks the reverse-map entries of a folio.
-    pub(crate) fn lock_rmap(&self, id: FolioId) -> RmapLock<'_, M> {
+    #[inline(always)]
+    pub(crate) fn lock_rmap<'s>(&'s self, folio: &'s Folio) -> RmapLock<'s, M> {
         let level = LevelToken::enter();
-        let folio = self.folio(id);
         while folio.set(FolioFlags::RMAP_LOCKED).contains(FolioFlags::RMAP_LOCKED) {
             while folio.has(FolioFlags::RMAP_LOCKED) {
                 relax();
@@ -82,27 +82,51 @@ impl<M: Machine> System<M> {
     /// # Errors
     ///
     /// [`OutOfMemory`] when it needs a spill entry and there is no room. Nothing has changed then.
+    #[inline(always)]
     pub(crate) fn map_folio(
         &self,
-        id: FolioId,
+        folio: &Folio,
         mm: MmId,
         base: Vpn,
         nr: u32,
     ) -> Result<(), OutOfMemory> {
-        self.lock_rmap(id).add(Mapping { mm, base, nr })
+        self.lock_rmap(folio).add(Mapping { mm, base, nr })
     }
 
     /// Records that `nr` pages of a folio are no longer mapped at `base`. The reference returned is
     /// to be put when the TLBs have forgotten them and not before: another address space that still
     /// maps the folio may be about to drop it, and waits for its own TLB invalidations only.
-    pub(crate) fn unmap_folio(&self, id: FolioId, mm: MmId, base: Vpn, nr: u32) -> FolioRef<'_, M> {
-        let rmap = self.lock_rmap(id);
+    #[inline]
+    pub(crate) fn unmap_folio<'s>(
+        &'s self,
+        id: FolioId,
+        folio: &'s Folio,
+        mm: MmId,
+        base: Vpn,
+        nr: u32,
+    ) -> FolioRef<'s, M> {
+        let rmap = self.lock_rmap(folio);
         if !rmap.remove(Mapping { mm, base, nr }) {
             // The other mappings cannot go, and their reference with them, while this is locked.
-            rmap.folio.get();
+            folio.get();
         }
         drop(rmap);
-        FolioRef::adopt(self, id)
+        FolioRef::adopt(self, id, folio)
+    }
+
+    /// Like [`System::unmap_folio`], for pages that no TLB reaches any more: a reference comes back
+    /// only if nothing maps the folio now. Nobody has to keep what others map.
+    #[inline]
+    pub(crate) fn unmap_forgotten_folio<'s>(
+        &'s self,
+        id: FolioId,
+        folio: &'s Folio,
+        mm: MmId,
+        base: Vpn,
+        nr: u32,
+    ) -> Option<FolioRef<'s, M>> {
+        let was_last = self.lock_rmap(folio).remove(Mapping { mm, base, nr });
+        was_last.then(|| FolioRef::adopt(self, id, folio))
     }
 
     /// Records that `nr` mapped pages of a folio moved from place `from` to place `to`.
@@ -120,7 +144,7 @@ impl<M: Machine> System<M> {
         nr: u32,
     ) -> Result<(), OutOfMemory> {
         let (old, new) = (Mapping { mm, base: from, nr }, Mapping { mm, base: to, nr });
-        let rmap = self.lock_rmap(id);
+        let rmap = self.lock_rmap(self.folio(id));
         if rmap.rename_inline(old, new) {
             return Ok(());
         }
@@ -131,17 +155,17 @@ impl<M: Machine> System<M> {
     }
 
     /// Tells whether `mm` and no other address space maps the folio.
-    pub(crate) fn is_mapped_only_by(&self, id: FolioId, mm: MmId) -> bool {
-        self.lock_rmap(id).all(|mapping| mapping.mm == mm)
+    pub(crate) fn is_mapped_only_by(&self, folio: &Folio, mm: MmId) -> bool {
+        self.lock_rmap(folio).all(|mapping| mapping.mm == mm)
     }
 }
 
 impl<M: Machine> RmapLock<'_, M> {
+    #[inline(always)]
     fn add(&self, new: Mapping) -> Result<(), OutOfMemory> {
         let was_mapped = self.folio.is_mapped();
         if !self.add_inline(new) {
-            let room = || self.system.machine().kernel_heap_room();
-            self.system.spill().add(&self.folio.rmap_spill, new, room)?;
+            self.add_spilled(new)?;
         }
         if !was_mapped {
             self.folio.get();
@@ -150,7 +174,14 @@ impl<M: Machine> RmapLock<'_, M> {
         Ok(())
     }
 
+    #[cold]
+    fn add_spilled(&self, new: Mapping) -> Result<(), OutOfMemory> {
+        let room = || self.system.machine().kernel_heap_room();
+        self.system.spill().add(&self.folio.rmap_spill, new, room)
+    }
+
     /// Adds to a mapping in the descriptor, or starts one there.
+    #[inline(always)]
     fn add_inline(&self, new: Mapping) -> bool {
         let mut free = None;
         for cell in &self.folio.rmap {
@@ -195,6 +226,7 @@ impl<M: Machine> RmapLock<'_, M> {
 
     /// Takes away from a mapping. Returns `true` if nothing is mapped any more: the reference of the
     /// mappings is the caller's then.
+    #[inline]
     fn remove(&self, gone: Mapping) -> bool {
         let at = self.folio.rmap.iter().find_map(|cell| {
             let old = Mapping::unpack(cell.load(Ordering::Relaxed))?;

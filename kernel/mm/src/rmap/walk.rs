@@ -41,7 +41,7 @@ impl<M: Machine> System<M> {
         let mut cursor = None;
         loop {
             // Copied out: the page-table lock that the visit takes ranks above this one.
-            let next = self.lock_rmap(folio.id()).next_after(cursor);
+            let next = self.lock_rmap(folio).next_after(cursor);
             let Some(mapping) = next else { return ControlFlow::Continue(()) };
             cursor = Some(mapping);
             if let Some(mm) = self.mms().get(mapping.mm) {

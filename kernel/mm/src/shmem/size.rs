@@ -136,7 +136,8 @@ impl<M: Machine> System<M> {
                 folio.set(FolioFlags::DIRTY);
             }
             at.mm.gauges().add_resident(Resident::of(folio), -1);
-            drop(self.unmap_folio(folio.id(), at.mm.id(), base_of(at.page, at.index), 1));
+            let base = base_of(at.page, at.index);
+            drop(self.unmap_folio(folio.id(), folio, at.mm.id(), base, 1));
             ControlFlow::Continue(())
         });
     }

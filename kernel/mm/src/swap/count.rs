@@ -11,7 +11,7 @@ use pgtable::SwapEntry;
 use super::area::{ClusterLock, SwapArea};
 use super::mte_tags::drop_tags;
 use super::slot::SlotWord;
-use crate::folio::FolioRef;
+use crate::folio::{FolioId, FolioRef};
 use crate::lab::Fault;
 use crate::system::System;
 
@@ -87,6 +87,18 @@ impl<M: Machine> System<M> {
             log::error!("swap entry {entry:?} names no slot");
         }
         area
+    }
+
+    /// Puts the reference of an entry that was taken away. Returns whether it was the last of all:
+    /// the caller frees the folio.
+    #[inline]
+    pub(crate) fn put_unmapped(&self, id: FolioId) -> bool {
+        let folio = self.folio(id);
+        if folio.is_nowhere() || folio.is_mapped() {
+            return folio.put();
+        }
+        self.free_orphan(FolioRef::adopt(self, id, folio));
+        false
     }
 
     /// Puts a reference to a folio that may be one of those that only the swap cache still knows:

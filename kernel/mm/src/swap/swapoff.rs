@@ -97,7 +97,7 @@ impl<M: Machine> System<M> {
             };
             match cached {
                 Some((at, folio)) => {
-                    self.let_go(FolioRef::adopt(self, folio));
+                    self.let_go(FolioRef::adopt(self, folio, self.folio(folio)));
                     slot = at + 1;
                 }
                 None => {

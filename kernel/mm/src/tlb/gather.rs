@@ -97,6 +97,7 @@ impl<'m, M: Machine> TlbGather<'m, M> {
         }
     }
 
+    #[inline]
     fn add_leaf(&mut self, page: Vpn) {
         let one = PageRange::of_len(page, 1);
         self.leaves = Some(match self.leaves {
@@ -202,8 +203,11 @@ impl<'m, M: Machine> TlbGather<'m, M> {
         if !self.mm.system().commits(Fault::PutBeforeInvalidation) {
             self.settle();
         }
-        for folio in self.folios.drain(..) {
-            self.mm.system().free_orphan(FolioRef::adopt(self.mm.system(), folio));
+        if !self.folios.is_empty() {
+            let system = self.mm.system();
+            self.folios.retain(|id| system.put_unmapped(*id));
+            system.free_folios(&self.folios);
+            self.folios.clear();
         }
         for table in self.tables.drain(..) {
             self.mm.system().free_frame(table);
@@ -211,8 +215,14 @@ impl<'m, M: Machine> TlbGather<'m, M> {
         self.settle();
     }
 
+    /// Tells whether everything taken away is already forgotten by the TLBs: a dead address space.
+    #[inline(always)]
+    pub(crate) fn has_completed(&self) -> bool {
+        self.when == Complete::Already
+    }
+
     /// Completes every invalidation and frees what was taken over. Called with no table locked.
-    pub(crate) fn finish(mut self) {
+    pub(crate) fn finish(&mut self) {
         self.complete_and_free();
     }
 }

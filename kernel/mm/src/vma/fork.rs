@@ -100,69 +100,79 @@ impl<M: Machine> Mm<M> {
             return Ok(());
         }
         let mut child_lock = child.lock_leaf_table_nested(child_table);
-        let copied = pages.pages().try_for_each(|page| {
-            self.copy_entry(area, page, &mut lock, child, &mut child_lock, gather)
+        let mut shared = 0;
+        let copied = pages.pages().try_for_each(|page| match lock.load(page) {
+            0 => Ok(()),
+            raw => {
+                let mut to = ChildTable { mm: child, lock: &mut child_lock, shared: &mut shared };
+                self.copy_entry(area, page, raw, &mut lock, &mut to, gather)
+            }
         });
+        child.gauges().add_resident(Resident::Anon, shared);
         drop(child_lock);
         gather.unlock(lock);
         copied
     }
 
+    #[inline]
     fn copy_entry(
         &self,
         area: &Area<M>,
         page: Vpn,
+        raw: u64,
         lock: &mut PageTableLock<'_, M>,
-        child: &Self,
-        child_lock: &mut PageTableLock<'_, M>,
+        child: &mut ChildTable<'_, '_, M>,
         gather: &mut TlbGather<'_, M>,
     ) -> Result<(), OutOfMemory> {
-        match lock.entry(page) {
-            Entry::Present(pte) if pte.is_special() => {
-                child_lock.exchange(page, pte.old().raw());
-            }
-            Entry::Present(pte) => {
-                self.share_page(area, page, pte, lock, child, child_lock, gather)?
-            }
+        match Entry::decode(raw) {
+            Entry::Present(pte) if pte.is_special() => child.lock.fill(page, pte.old().raw()),
+            Entry::Present(pte) => return self.share_page(area, page, pte, lock, child, gather),
             Entry::NonPresent(NonPresent::Swap { entry, .. }) => {
                 self.system().dup_slot(entry);
                 let shared = NonPresent::Swap { entry, exclusive: false }.encode();
                 lock.exchange(page, shared);
-                child_lock.exchange(page, shared);
-                child.gauges().add_swap(1);
+                child.lock.fill(page, shared);
+                child.mm.gauges().add_swap(1);
             }
             Entry::NonPresent(NonPresent::Poison) => {
-                child_lock.exchange(page, NonPresent::Poison.encode());
+                child.lock.fill(page, NonPresent::Poison.encode());
             }
             Entry::NonPresent(_) | Entry::Empty | Entry::Corrupt(_) => {}
         }
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "two address spaces, each with its lock")]
+    #[inline]
     fn share_page(
         &self,
         area: &Area<M>,
         page: Vpn,
         pte: Pte,
         lock: &mut PageTableLock<'_, M>,
-        child: &Self,
-        child_lock: &mut PageTableLock<'_, M>,
+        child: &mut ChildTable<'_, '_, M>,
         gather: &mut TlbGather<'_, M>,
     ) -> Result<(), OutOfMemory> {
         let system = self.system();
-        let id = system.words().folio(pte.pfn());
-        let folio = system.folio(id);
+        let folio = system.folio(system.words().folio(pte.pfn()));
         if !folio.is_anon() && matches!(area.backing, Backing::Shmem { .. }) {
             // The child faults it in from the object.
             return Ok(());
         }
         let index = pte.pfn().get() - folio.head().get();
-        system.map_folio(id, child.id(), base_of(page, index), 1)?;
-        let (old, new) = lock.update(page, |raw| Pte::from_raw(raw).write_protected().raw());
+        system.map_folio(folio, child.mm.id(), base_of(page, index), 1)?;
+        let protect = |raw| Pte::from_raw(raw).write_protected().raw();
+        let (old, new) = lock.update_from(page, pte.raw(), protect);
         gather.note(page, old, new);
-        child_lock.exchange(page, Pte::from_raw(new).old().raw());
-        child.gauges().add_resident(Resident::Anon, 1);
+        child.lock.fill(page, Pte::from_raw(new).old().raw());
+        *child.shared += 1;
         Ok(())
     }
+}
+
+/// Where entries are copied to.
+struct ChildTable<'t, 'm, M: Machine> {
+    mm: &'t Mm<M>,
+    lock: &'t mut PageTableLock<'m, M>,
+    /// Pages shared so far, not in the child's gauges yet.
+    shared: &'t mut i64,
 }

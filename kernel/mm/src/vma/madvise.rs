@@ -152,7 +152,7 @@ impl<M: Machine> Mm<M> {
                 // A page in the swap cache keeps its slot's content; one that others map, or hold,
                 // is not this program's to give up.
                 if folio.swap_entry().is_some()
-                    || !self.system().is_mapped_only_by(id, self.id())
+                    || !self.system().is_mapped_only_by(self.system().folio(id), self.id())
                     || !folio.has_no_other_reference(0)
                 {
                     return;

@@ -66,6 +66,7 @@ impl<M: Machine> Mm<M> {
 
     /// Brings the entries of an area in line with its rights.
     fn protect_entries(&self, area: &Area<M>, gather: &mut TlbGather<'_, M>) {
+        let rights = Rights::of(area);
         let mut page = area.pages().start;
         while page < area.pages().end {
             match self.leaf_table_or_skip(page) {
@@ -73,7 +74,7 @@ impl<M: Machine> Mm<M> {
                     let end = Level::L2.next_entry(page).min(area.pages().end);
                     let mut lock = self.lock_leaf_table(table);
                     for page in PageRange::new(page, end).pages() {
-                        self.protect_entry(&mut lock, area, page, gather);
+                        self.protect_entry(&mut lock, &rights, page, gather);
                     }
                     gather.unlock(lock);
                     page = end;
@@ -84,30 +85,32 @@ impl<M: Machine> Mm<M> {
         }
     }
 
+    #[inline]
     fn protect_entry(
         &self,
         lock: &mut PageTableLock<'_, M>,
-        area: &Area<M>,
+        rights: &Rights,
         page: Vpn,
         gather: &mut TlbGather<'_, M>,
     ) {
-        let Entry::Present(pte) = lock.entry(page) else { return };
-        let mem = area.flags.mem_type();
-        if pte.mem_type() != mem {
+        let raw = lock.load(page);
+        let Entry::Present(pte) = Entry::decode(raw) else { return };
+        let change = |raw| rights.apply(Pte::from_raw(raw)).raw();
+        if pte.mem_type() != rights.mem {
             // Only ever Normal to Tagged: the tags must mean something before they are checked.
             self.system().make_page_tagged(pte.pfn());
-            let change = |raw| with_rights(Pte::from_raw(raw), area, mem).raw();
             self.replace_mapping(lock, page, change);
             return;
         }
-        if with_rights(pte, area, mem) == pte {
+        let wanted = rights.apply(pte);
+        if wanted == pte {
             return;
         }
-        if !pte.is_special() {
+        if wanted.is_executable() && !pte.is_special() {
             let folio = self.system().folio(self.system().words().folio(pte.pfn()));
-            self.system().sync_code(folio, with_rights(pte, area, mem));
+            self.system().sync_code(folio, wanted);
         }
-        let (old, new) = lock.update(page, |raw| with_rights(Pte::from_raw(raw), area, mem).raw());
+        let (old, new) = lock.update_from(page, raw, change);
         gather.note(page, old, new);
     }
 }
@@ -149,14 +152,28 @@ fn set_rights<M: Machine>(area: &mut Area<M>, prot: Prot, tag: bool) {
     }
 }
 
-/// Returns the entry with the rights of its area. A private page that may be shared with another
-/// address space stays read-only: the next store decides (copy or reuse). So does a page that no
-/// folio owns. A writable entry stays writable.
-fn with_rights<M: Machine>(pte: Pte, area: &Area<M>, mem: MemType) -> Pte {
-    let mut prot = area.flags.prot();
-    let was_writable = pte.is_writable();
-    if area.is_private() && !was_writable || pte.is_special() {
-        prot.remove(Prot::WRITE);
+/// What an area's entries are to permit.
+struct Rights {
+    prot: Prot,
+    mem: MemType,
+    is_private: bool,
+}
+
+impl Rights {
+    fn of<M: Machine>(area: &Area<M>) -> Self {
+        let (prot, mem) = (area.flags.prot(), area.flags.mem_type());
+        Self { prot, mem, is_private: area.is_private() }
     }
-    pte.with_prot(prot).with_mem_type(mem)
+
+    /// Returns the entry with these rights. A private page that may be shared with another address
+    /// space stays read-only: the next store decides (copy or reuse). So does a page that no folio
+    /// owns. A writable entry stays writable.
+    #[inline(always)]
+    fn apply(&self, pte: Pte) -> Pte {
+        let mut prot = self.prot;
+        if self.is_private && !pte.is_writable() || pte.is_special() {
+            prot.remove(Prot::WRITE);
+        }
+        pte.with_prot(prot).with_mem_type(self.mem)
+    }
 }

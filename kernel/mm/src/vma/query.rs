@@ -135,7 +135,9 @@ impl<M: Machine> Mm<M> {
                 PageView::Present {
                     pfn: pte.pfn(),
                     is_file: !self.system().folio(id).is_anon(),
-                    is_exclusive: self.system().is_mapped_only_by(id, self.id()),
+                    is_exclusive: self
+                        .system()
+                        .is_mapped_only_by(self.system().folio(id), self.id()),
                 }
             }
             Entry::NonPresent(NonPresent::Swap { entry, .. }) => PageView::Swapped(entry),

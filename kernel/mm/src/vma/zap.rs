@@ -8,7 +8,7 @@ use hal::Machine;
 use pgtable::{Entry, Level, NonPresent, Pte};
 
 use super::area::Area;
-use crate::folio::FolioFlags;
+use crate::folio::{Folio, FolioFlags, FolioId, FolioRef};
 use crate::mm::{Mm, PageTableLock, Resident};
 use crate::rmap::base_of;
 use crate::swap::SlotDrops;
@@ -57,55 +57,100 @@ impl<M: Machine> Mm<M> {
         // Taken away but still counted as mapped, so that reclaim cannot write a page of a shared
         // object out while some CPU may still store to it through its TLB.
         let mut counted = ArrayVec::<(Vpn, Pte), SHARED_CHUNK>::new();
+        let mut gone = Gone::default();
         for page in pages.pages() {
             if lock.load(page) == 0 {
                 continue;
             }
             let old = gather.replace(lock, page, 0);
             match Entry::decode(old) {
-                Entry::Present(pte) if area.is_private() => self.forget_mapping(page, pte, gather),
+                Entry::Present(pte) if area.is_private() => {
+                    self.let_go(page, pte, gather, &mut gone);
+                }
                 Entry::Present(pte) => counted.push((page, pte)),
                 Entry::NonPresent(NonPresent::Swap { entry, .. }) => {
-                    self.gauges().add_swap(-1);
+                    gone.swap += 1;
                     slots.add(entry);
                 }
                 Entry::NonPresent(_) | Entry::Empty | Entry::Corrupt(_) => {}
             }
             if counted.is_full() {
-                self.forget_settled(&mut counted, gather);
+                self.let_settled_go(&mut counted, gather, &mut gone);
             }
         }
-        self.forget_settled(&mut counted, gather);
+        self.let_settled_go(&mut counted, gather, &mut gone);
+        self.gauges().add_resident(Resident::Anon, -gone.anon);
+        self.gauges().add_resident(Resident::Shmem, -gone.shmem);
+        self.gauges().add_swap(-gone.swap);
     }
 
-    fn forget_settled(
+    fn let_settled_go(
         &self,
         counted: &mut ArrayVec<(Vpn, Pte), SHARED_CHUNK>,
         gather: &mut TlbGather<'_, M>,
+        gone: &mut Gone,
     ) {
         if counted.is_empty() {
             return;
         }
         gather.settle();
         for (page, pte) in counted.drain(..) {
-            self.forget_mapping(page, pte, gather);
+            self.let_go(page, pte, gather, gone);
         }
     }
 
-    /// Undoes the bookkeeping of a present entry that was taken away. Its dirty state goes to the
-    /// folio; a reference to that, to `gather`.
-    pub(crate) fn forget_mapping(&self, page: Vpn, pte: Pte, gather: &mut TlbGather<'_, M>) {
-        if pte.is_special() {
-            return;
+    /// Undoes the bookkeeping of a present entry that was taken away. A reference to what it mapped
+    /// goes to `gather`, if the folio may be free without it before the TLBs have forgotten it.
+    #[inline]
+    fn let_go(&self, page: Vpn, pte: Pte, gather: &mut TlbGather<'_, M>, gone: &mut Gone) {
+        let Some((id, folio, base)) = self.mapped_folio(page, pte) else { return };
+        *gone.of(Resident::of(folio)) += 1;
+        if gather.has_completed() {
+            let last = self.system().unmap_forgotten_folio(id, folio, self.id(), base, 1);
+            last.into_iter().for_each(|folio| gather.defer_put(folio));
+        } else {
+            gather.defer_put(self.system().unmap_folio(id, folio, self.id(), base, 1));
         }
-        let system = self.system();
-        let id = system.words().folio(pte.pfn());
-        let folio = system.folio(id);
+    }
+
+    /// Undoes the bookkeeping of a present entry that was taken away and that no TLB has any more.
+    /// If nothing maps the folio now, a reference to it comes back.
+    pub(crate) fn forget_mapping(&self, page: Vpn, pte: Pte) -> Option<FolioRef<'_, M>> {
+        let (id, folio, base) = self.mapped_folio(page, pte)?;
+        self.gauges().add_resident(Resident::of(folio), -1);
+        self.system().unmap_forgotten_folio(id, folio, self.id(), base, 1)
+    }
+
+    /// Returns the folio that a present entry maps, with the place it is mapped at, and gives it
+    /// the entry's dirty state. `None`: no folio owns the page.
+    #[inline]
+    fn mapped_folio(&self, page: Vpn, pte: Pte) -> Option<(FolioId, &Folio, Vpn)> {
+        if pte.is_special() {
+            return None;
+        }
+        let id = self.system().words().folio(pte.pfn());
+        let folio = self.system().folio(id);
         if pte.is_dirty() {
             folio.set(FolioFlags::DIRTY);
         }
         let index = pte.pfn().get() - folio.head().get();
-        self.gauges().add_resident(Resident::of(folio), -1);
-        gather.defer_put(system.unmap_folio(id, self.id(), base_of(page, index), 1));
+        Some((id, folio, base_of(page, index)))
+    }
+}
+
+/// How many entries of a kind one table has lost, for the address space's gauges.
+#[derive(Default)]
+struct Gone {
+    anon: i64,
+    shmem: i64,
+    swap: i64,
+}
+
+impl Gone {
+    fn of(&mut self, kind: Resident) -> &mut i64 {
+        match kind {
+            Resident::Anon => &mut self.anon,
+            Resident::Shmem => &mut self.shmem,
+        }
     }
 }
