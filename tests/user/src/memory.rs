@@ -5,6 +5,8 @@
 
 use core::arch::asm;
 use core::ops::Range;
+use core::ptr;
+use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use crate::sys::{self, Errno};
 
@@ -211,6 +213,18 @@ pub fn store_pair(address: usize, [low, high]: [u64; 2]) {
         asm!("stp {low}, {high}, [{address}]", address = in(reg) address, low = in(reg) low,
             high = in(reg) high, options(nostack));
     }
+}
+
+/// Returns the word at `address`, which stays mapped, as an atomic.
+pub fn atomic(address: usize) -> &'static AtomicU64 {
+    // SAFETY: the address is in a mapping that the test keeps and accesses by atomics or assembly.
+    unsafe { AtomicU64::from_ptr(ptr::with_exposed_provenance_mut(address)) }
+}
+
+/// Returns the half word at `address`, which stays mapped, as an atomic.
+pub fn atomic_u32(address: usize) -> &'static AtomicU32 {
+    // SAFETY: as for `atomic`.
+    unsafe { AtomicU32::from_ptr(ptr::with_exposed_provenance_mut(address)) }
 }
 
 /// The instruction that returns.

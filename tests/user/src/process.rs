@@ -150,6 +150,17 @@ pub fn action(signal: i32) -> &'static str {
     }
 }
 
+/// Returns the process id, as the kernel says it now.
+pub fn pid() -> u32 {
+    sys::call(libc::SYS_getpid, []).expect("getpid") as u32
+}
+
+/// Ends the process without running anything of it.
+pub fn exit(code: i32) -> ! {
+    // SAFETY: the call ends the process.
+    unsafe { libc::_exit(code) }
+}
+
 /// Returns an entry of the auxiliary vector.
 pub fn auxiliary_value(kind: u64) -> u64 {
     // SAFETY: the call reads the vector that the kernel passed.
