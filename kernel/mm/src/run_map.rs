@@ -66,33 +66,58 @@ impl FreeBits {
         (order..Order::BLOCK.get()).take_while(grown).count() as u8 + order
     }
 
+    #[inline]
     fn is_run_free(&self, first: u32, order: u32) -> bool {
-        self.masks(first, order).all(|(word, mask)| self.0[word] & mask == mask)
+        match mask_of(first, order) {
+            Some(mask) => self.0[word_of(first)] & mask == mask,
+            None => self.words(first, order).all(|word| self.0[word] == !0),
+        }
     }
 
+    #[inline]
     fn is_run_taken(&self, first: u32, order: u32) -> bool {
-        self.masks(first, order).all(|(word, mask)| self.0[word] & mask == 0)
+        match mask_of(first, order) {
+            Some(mask) => self.0[word_of(first)] & mask == 0,
+            None => self.words(first, order).all(|word| self.0[word] == 0),
+        }
     }
 
+    #[inline]
     fn set_run(&mut self, first: u32, order: u32, free: bool) {
-        for (word, mask) in self.masks(first, order) {
-            if free {
-                self.0[word] |= mask;
-            } else {
-                self.0[word] &= !mask;
+        match mask_of(first, order) {
+            Some(mask) if free => self.0[word_of(first)] |= mask,
+            Some(mask) => self.0[word_of(first)] &= !mask,
+            None => {
+                self.words(first, order).for_each(|word| self.0[word] = if free { !0 } else { 0 })
             }
         }
     }
 
-    /// Iterates over the words a run touches, with the run's bits in each.
-    fn masks(&self, first: u32, order: u32) -> impl Iterator<Item = (usize, u64)> + use<> {
-        let word = (first / 64) as usize;
-        let (words, mask) = match order {
-            0..6 => (1, ((1u64 << (1 << order)) - 1) << (first % 64)),
-            _ => (1usize << (order - 6), !0),
-        };
-        (word..word + words).map(move |word| (word, mask))
+    /// Returns the order of the largest aligned free run that has a unit of `word`, which has one.
+    fn order_at_word(&self, word: usize) -> u8 {
+        let bits = self.0[word];
+        if bits == !0 {
+            return self.order_around(word as u32 * 64, 6);
+        }
+        (1..6).take_while(|order| run_starts(bits, *order) != 0).count() as u8
     }
+
+    /// Iterates over the words of a run of whole words.
+    fn words(&self, first: u32, order: u32) -> core::ops::Range<usize> {
+        word_of(first)..word_of(first) + (1 << (order - 6))
+    }
+}
+
+/// Returns the word that a unit of a block is in.
+#[inline(always)]
+const fn word_of(unit: u32) -> usize {
+    (unit / 64) as usize % WORDS
+}
+
+/// Returns a run's bits within its word; `None` if it is whole words.
+#[inline(always)]
+const fn mask_of(first: u32, order: u32) -> Option<u64> {
+    if order < 6 { Some(((1 << (1 << order)) - 1) << (first % 64)) } else { None }
 }
 
 /// Returns a word with the bit set at the start of each aligned run of 2^`order` set bits.
@@ -209,11 +234,41 @@ impl RunMap {
         block.bits.set_run(within, order.get() as u32, true);
         // Only a run around the new one can be larger than what the block had.
         let around = block.bits.order_around(within, order.get());
-        let class = block.class;
         self.nr_free += order.nr_pages() as u64;
-        if class == FULL || around > class {
-            self.move_to_class(index, around);
+        self.raise_class(index, around);
+    }
+
+    /// Gives single units back; those that follow each other within a word, at once.
+    ///
+    /// # Panics
+    ///
+    /// When any of them is free already.
+    pub fn free_units(&mut self, units: impl Iterator<Item = u32>) {
+        let mut units = units.peekable();
+        while let Some(first) = units.next() {
+            let mut mask = 1u64 << (first % 64);
+            let mut nr = 1;
+            while let Some(unit) = units.next_if(|unit| unit / 64 == first / 64) {
+                let bit = 1 << (unit % 64);
+                assert!(mask & bit == 0, "run map: double free of unit {unit}");
+                mask |= bit;
+                nr += 1;
+            }
+            self.free_within_word(first, mask);
+            self.nr_free += nr;
         }
+    }
+
+    fn free_within_word(&mut self, unit: u32, mask: u64) {
+        let (index, word) = (unit / BLOCK_UNITS, word_of(unit));
+        let block = &mut self.blocks[index as usize];
+        assert!(
+            block.class != ABSENT && block.bits.0[word] & mask == 0,
+            "run map: double free near unit {unit}, {mask:#x}"
+        );
+        block.bits.0[word] |= mask;
+        let order = block.bits.order_at_word(word);
+        self.raise_class(index, order);
     }
 
     fn take_units_of(&mut self, index: u32, want: u32, take: &mut impl FnMut(u32)) -> u32 {
@@ -236,6 +291,15 @@ impl RunMap {
         let class = block.bits.largest_order(block.class).unwrap_or(FULL);
         if class != block.class {
             self.move_to_class(index, class);
+        }
+    }
+
+    /// Moves a block to a higher class if `order`, the largest run around units just freed, says so.
+    #[inline]
+    fn raise_class(&mut self, index: u32, order: u8) {
+        let class = self.blocks[index as usize].class;
+        if class == FULL || order > class {
+            self.move_to_class(index, order);
         }
     }
 

@@ -39,10 +39,10 @@ impl<M: Machine> Mm<M> {
     /// Does the bookkeeping for a new anonymous folio of one page that is about to be mapped at
     /// `page`, and puts it on the LRU list. The table is locked.
     pub(super) fn map_new_page(&self, page: base::Vpn, folio: FolioRef<'_, M>) {
-        let id = folio.into_raw();
-        self.system().map_new_folio(id, self.id(), page, 1);
+        let (id, folio) = folio.into_parts();
+        self.system().map_new_folio(folio, self.id(), page, 1);
         self.gauges().add_resident(Resident::Anon, 1);
-        self.system().lru().add_new(self.system(), id);
+        self.system().lru().add_new(self.system(), id, folio);
     }
 }
 

@@ -36,10 +36,17 @@ impl<'s, M: Machine> FolioRef<'s, M> {
     }
 
     /// Gives the counted reference to somebody who will put it.
+    #[inline(always)]
     pub(crate) fn into_raw(self) -> FolioId {
-        let id = self.id;
+        self.into_parts().0
+    }
+
+    /// Gives the counted reference to somebody who will put it, and knows the folio meanwhile.
+    #[inline(always)]
+    pub(crate) fn into_parts(self) -> (FolioId, &'s Folio) {
+        let parts = (self.id, self.folio);
         core::mem::forget(self);
-        id
+        parts
     }
 }
 
@@ -181,6 +188,9 @@ impl<M: Machine> System<M> {
     /// Frees folios whose last reference was put. Each list and cache on the way is locked once for
     /// all of them.
     pub(crate) fn free_folios(&self, ids: &[FolioId]) {
+        if ids.is_empty() {
+            return;
+        }
         self.lru().remove_all(self, ids);
         let mut nr_pages = 0;
         let singles = ids.iter().filter_map(|id| {

@@ -138,9 +138,7 @@ impl FrameFront {
     fn drain(&self, cache: &mut ArrayVec<Pfn, CACHE_FRAMES>, nr: usize) {
         let mut blocks = self.blocks.lock();
         // The oldest go: what was freed last is warm.
-        for pfn in cache.drain(..nr) {
-            blocks.free(pfn.get() - self.first.get(), Order::PAGE);
-        }
+        blocks.free_units(cache.drain(..nr).map(|pfn| pfn.get() - self.first.get()));
         self.nr_free.fetch_add(nr as u64, Ordering::Relaxed);
     }
 

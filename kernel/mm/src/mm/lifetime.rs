@@ -35,6 +35,7 @@ impl<M: Machine> Mm<M> {
             areas: RwSleepLock::new(Areas::new()),
             tables: RwSpinLock::new(Some(root)),
             root,
+            last_leaf: Default::default(),
             stats: stats::Gauges::with_root(),
             tickets: Tickets::new(),
         });

@@ -56,6 +56,8 @@ pub struct Mm<M: Machine> {
     tables: RwSpinLock<Option<Pfn>, TableTree>,
     /// The same root for those who have the mmap lock, which keeps it alive.
     root: Pfn,
+    /// The leaf table that a fault used last (`tables.rs`).
+    last_leaf: tables::LastLeaf,
     stats: stats::Gauges,
     tickets: Tickets,
 }

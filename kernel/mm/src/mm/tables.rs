@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file puts table pages into an address space, locks them, and takes empty ones out.
 
+use base::sync::atomic::{AtomicU64, Ordering};
 use base::{PageRange, Pfn, Vpn};
 use hal::{Machine, PteSlot, PteTable};
 use pgtable::{Entry, Found, Level, TablePte, index_of};
@@ -94,6 +95,37 @@ impl<M: Machine> PageTableLock<'_, M> {
     }
 }
 
+/// A leaf table and the 2 MiB it maps: neighbouring faults need no walk.
+///
+/// Read and set with the mmap lock held in any way, forgotten with it held alone before a table is
+/// taken out; so what is read is in the tree.
+#[derive(Default)]
+pub(super) struct LastLeaf(
+    /// The region's number plus 1, and the table's frame. 0: none.
+    AtomicU64,
+);
+
+impl LastLeaf {
+    const fn region(page: Vpn) -> u64 {
+        (page.get() >> 9) + 1
+    }
+
+    #[inline(always)]
+    fn get(&self, page: Vpn) -> Option<Pfn> {
+        // Acquire: whoever uses the table sees it as it was when it was put in.
+        let last = self.0.load(Ordering::Acquire);
+        (last >> 32 == Self::region(page)).then_some(Pfn::new(last as u32))
+    }
+
+    fn set(&self, page: Vpn, table: Pfn) {
+        self.0.store(Self::region(page) << 32 | table.get() as u64, Ordering::Release);
+    }
+
+    fn forget(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
 impl<M: Machine> Mm<M> {
     /// Locks a level-3 table page of this address space.
     #[inline]
@@ -143,9 +175,19 @@ impl<M: Machine> Mm<M> {
     /// [`OutOfMemory`] when there is no frame for a table page.
     #[inline]
     pub(crate) fn ensure_leaf_table(&self, page: Vpn) -> Result<Pfn, OutOfMemory> {
+        match self.last_leaf.get(page) {
+            Some(table) => Ok(table),
+            None => self.walk_to_leaf_table(page),
+        }
+    }
+
+    fn walk_to_leaf_table(&self, page: Vpn) -> Result<Pfn, OutOfMemory> {
         loop {
             match pgtable::find(self.machine(), self.root, page) {
-                Found::Leaf(table) => return Ok(table),
+                Found::Leaf(table) => {
+                    self.last_leaf.set(page, table);
+                    return Ok(table);
+                }
                 Found::Hole { slot, raw, .. } => {
                     debug_assert_eq!(raw, 0, "block mappings are not made yet");
                     self.put_in_table(slot)?;
@@ -222,6 +264,7 @@ impl<M: Machine> Mm<M> {
     /// `lowest` upwards.
     fn take_out_if_empty(&self, page: Vpn, lowest: Level, gather: &mut TlbGather<'_, M>) {
         let path = self.path_to(page, lowest);
+        self.last_leaf.forget();
         // No reverse-map walker uses a table page while this is held.
         let _alone = self.tables.write();
         for depth in (1..=lowest as usize).rev() {

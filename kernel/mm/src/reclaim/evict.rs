@@ -13,7 +13,7 @@ use hal::{IoTicket, Machine};
 use pgtable::{NonPresent, Pte};
 
 use crate::events::MmEvent;
-use crate::folio::{FolioFlags, FolioLock, FolioRef, Place};
+use crate::folio::{FolioFlags, FolioId, FolioLock, FolioRef, Place};
 use crate::mm::Resident;
 use crate::rmap::{MappedAt, base_of};
 use crate::swap::WriteOut;
@@ -151,26 +151,32 @@ impl<'s, M: Machine> Eviction<'s, M> {
                 Some(WriteOut::NotStarted) => put_back(folio.unlock()),
             }
         }
+        let mut unused = ArrayVec::<FolioId, BATCH>::new();
         let mut freed = 0;
         for (folio, ticket) in written {
             if let Some(ticket) = ticket {
                 system.end_write_out(&folio, ticket);
             }
-            freed += free(folio);
+            if let Some(folio) = let_go(folio) {
+                freed += folio.order().nr_pages() as u64;
+                unused.push(folio.into_raw());
+            }
         }
+        unused.retain(|id| system.folio(*id).put());
+        system.free_folios(&unused);
         freed
     }
 }
 
-/// Frees a folio if nobody has come for it meanwhile. Returns its pages.
-fn free<M: Machine>(folio: FolioRef<'_, M>) -> u64 {
+/// Takes a folio out of the cache if nobody has come for it meanwhile, and returns the reference
+/// that may be the last; puts it back on its list otherwise.
+fn let_go<M: Machine>(folio: FolioRef<'_, M>) -> Option<FolioRef<'_, M>> {
     let system = folio.system();
-    let nr_pages = folio.order().nr_pages() as u64;
     let locked = match folio.try_lock() {
         Ok(locked) => locked,
         Err(folio) => {
             put_back(folio);
-            return 0;
+            return None;
         }
     };
     let is_wanted = locked.is_mapped()
@@ -180,23 +186,23 @@ fn free<M: Machine>(folio: FolioRef<'_, M>) -> u64 {
         _ if is_wanted => {}
         Place::Swap(entry) if !locked.has(FolioFlags::DIRTY) => {
             system.evict_from_cache(&locked, entry);
-            return nr_pages;
+            return Some(locked.unlock());
         }
         Place::Nowhere if locked.has(FolioFlags::LAZYFREE) => {
-            system.count(MmEvent::PgLazyFreed, nr_pages);
-            return nr_pages;
+            system.count(MmEvent::PgLazyFreed, locked.order().nr_pages() as u64);
+            return Some(locked.unlock());
         }
         // Its slots were dropped while it was written: nobody needs it.
-        Place::Nowhere => return nr_pages,
+        Place::Nowhere => return Some(locked.unlock()),
         Place::Swap(_) | Place::Shmem(_) => {}
     }
     put_back(locked.unlock());
-    0
+    None
 }
 
 /// Puts a folio back on its LRU list.
 fn put_back<M: Machine>(folio: FolioRef<'_, M>) {
-    folio.system().lru().add_new(folio.system(), folio.id());
+    folio.system().lru().add_new(folio.system(), folio.id(), &folio);
 }
 
 impl<M: Machine> Drop for Eviction<'_, M> {

@@ -72,8 +72,7 @@ impl Lru {
 
     /// Puts a folio that is on no list at the head of the one its ACTIVE flag says.
     #[inline]
-    pub(crate) fn add_new<M: Machine>(&self, system: &System<M>, id: FolioId) {
-        let folio = system.folio(id);
+    pub(crate) fn add_new<M: Machine>(&self, system: &System<M>, id: FolioId, folio: &Folio) {
         let mut shard = self.shards.of(folio.shard()).lock();
         self.link_head(&mut shard, system, id, folio);
     }

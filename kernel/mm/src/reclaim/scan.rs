@@ -66,11 +66,11 @@ impl<M: Machine> System<M> {
             let folio = FolioRef::adopt(self, id, self.folio(id));
             match self.judge(&folio) {
                 Verdict::Reclaim => eviction.take(folio),
-                Verdict::KeepInactive => lru.add_new(self, id),
+                Verdict::KeepInactive => lru.add_new(self, id, self.folio(id)),
                 Verdict::Activate => {
                     folio.set(FolioFlags::ACTIVE);
                     self.count(MmEvent::PgActivate, folio.order().nr_pages() as u64);
-                    lru.add_new(self, id);
+                    lru.add_new(self, id, self.folio(id));
                 }
             }
         }
@@ -98,7 +98,7 @@ impl<M: Machine> System<M> {
             self.take_young(&folio);
             folio.clear(FolioFlags::ACTIVE | FolioFlags::REFERENCED);
             self.count(MmEvent::PgDeactivate, folio.order().nr_pages() as u64);
-            lru.add_new(self, id);
+            lru.add_new(self, id, self.folio(id));
         }
     }
 

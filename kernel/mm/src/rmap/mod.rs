@@ -69,9 +69,9 @@ impl<M: Machine> System<M> {
 
     /// Records the first mapping of a folio that nobody else can see yet, `nr` pages of it. The
     /// caller's reference becomes that of the mappings.
-    pub(crate) fn map_new_folio(&self, id: FolioId, mm: MmId, base: Vpn, nr: u32) {
-        let folio = self.folio(id);
-        debug_assert!(!folio.is_mapped(), "new folio {id:?} is mapped");
+    #[inline(always)]
+    pub(crate) fn map_new_folio(&self, folio: &Folio, mm: MmId, base: Vpn, nr: u32) {
+        debug_assert!(!folio.is_mapped(), "new folio {:?} is mapped", folio.head());
         folio.rmap[0].store(Mapping { mm, base, nr }.pack(), Ordering::Relaxed);
         folio.mapcount.store(nr, Ordering::Relaxed);
     }
@@ -96,7 +96,7 @@ impl<M: Machine> System<M> {
     /// Records that `nr` pages of a folio are no longer mapped at `base`. The reference returned is
     /// to be put when the TLBs have forgotten them and not before: another address space that still
     /// maps the folio may be about to drop it, and waits for its own TLB invalidations only.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn unmap_folio<'s>(
         &'s self,
         id: FolioId,
@@ -116,7 +116,7 @@ impl<M: Machine> System<M> {
 
     /// Like [`System::unmap_folio`], for pages that no TLB reaches any more: a reference comes back
     /// only if nothing maps the folio now. Nobody has to keep what others map.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn unmap_forgotten_folio<'s>(
         &'s self,
         id: FolioId,
@@ -226,7 +226,7 @@ impl<M: Machine> RmapLock<'_, M> {
 
     /// Takes away from a mapping. Returns `true` if nothing is mapped any more: the reference of the
     /// mappings is the caller's then.
-    #[inline]
+    #[inline(always)]
     fn remove(&self, gone: Mapping) -> bool {
         let at = self.folio.rmap.iter().find_map(|cell| {
             let old = Mapping::unpack(cell.load(Ordering::Relaxed))?;

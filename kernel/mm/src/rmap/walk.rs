@@ -47,6 +47,10 @@ impl<M: Machine> System<M> {
             if let Some(mm) = self.mms().get(mapping.mm) {
                 mm.visit_mapping(folio, mapping, &mut visit)?;
             }
+            // Mostly the visit has undone the only mapping.
+            if !folio.is_mapped() {
+                return ControlFlow::Continue(());
+            }
         }
     }
 }

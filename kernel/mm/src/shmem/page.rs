@@ -127,7 +127,7 @@ impl<M: Machine> Shmem<M> {
         folio.get();
         map.set(index, Slot::Folio(folio.id()));
         drop(map);
-        system.lru().add_new(system, folio.id());
+        system.lru().add_new(system, folio.id(), &folio);
         Ok(Some(folio))
     }
 

@@ -34,6 +34,10 @@ pub(super) struct ClusterTables {
     nr_used: u32,
 }
 
+/// The order in which areas are used: by falling priority, then by number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct AreaRank(core::cmp::Reverse<i16>, AreaId);
+
 /// A swap area in service.
 pub(crate) struct SwapArea {
     pub id: AreaId,
@@ -88,6 +92,11 @@ impl SwapArea {
             table_frames: AtomicU64::new(0),
             is_closing: AtomicBool::new(false),
         }
+    }
+
+    /// Returns the area's place in the order in which areas are used.
+    pub fn rank(&self) -> AreaRank {
+        AreaRank(core::cmp::Reverse(self.priority), self.id)
     }
 
     pub fn nr_usable(&self) -> u64 {

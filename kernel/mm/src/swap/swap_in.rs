@@ -91,7 +91,7 @@ impl<M: Machine> System<M> {
             folio.set(FolioFlags::WORKINGSET | FolioFlags::ACTIVE);
         }
         folio.set(FolioFlags::UPTODATE);
-        self.lru().add_new(self, folio.id());
+        self.lru().add_new(self, folio.id(), &folio);
         Ok(folio.unlock())
     }
 }

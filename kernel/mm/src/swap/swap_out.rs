@@ -44,9 +44,9 @@ impl<M: Machine> System<M> {
     /// their words name it. The cache's reference is taken.
     fn alloc_slots(&self, folio: &FolioLock<'_, M>) -> Result<SwapEntry, SwapFull> {
         let order = folio.order();
-        let mut skip = 0;
-        while let Some(area) = self.area_by_priority(skip) {
-            skip += 1;
+        let mut tried = None;
+        while let Some(area) = self.area_after(tried) {
+            tried = Some(area.rank());
             let Some(first) = area.take_run(self.machine().cpu(), order) else { continue };
             let mut cluster = area.lock_cluster(self, first);
             if cluster.prepare().is_err() {

@@ -11,7 +11,7 @@ use base::{PAGE_SIZE, Pfn};
 use hal::{BlockOp, DiskId, Machine, Segment};
 use pgtable::AreaId;
 
-use super::area::SwapArea;
+use super::area::{AreaRank, SwapArea};
 use crate::frame::word::FrameKind;
 use crate::frame::{AllocMode, OutOfMemory};
 use crate::system::System;
@@ -111,13 +111,11 @@ impl<M: Machine> System<M> {
         self.swap().areas.read().iter().flatten().find(|area| area.disk == disk).cloned()
     }
 
-    /// Returns the area with the `skip`-th highest priority.
-    pub(super) fn area_by_priority(&self, skip: usize) -> Option<Arc<SwapArea>> {
+    /// Returns the area that is to be tried after the one of rank `tried`, the first for `None`.
+    pub(super) fn area_after(&self, tried: Option<AreaRank>) -> Option<Arc<SwapArea>> {
         let areas = self.swap().areas.read();
-        let rank = |area: &SwapArea| (core::cmp::Reverse(area.priority), area.id);
-        let before =
-            |a: &&Arc<SwapArea>| areas.iter().flatten().filter(|b| rank(b) < rank(a)).count();
-        areas.iter().flatten().find(|area| before(area) == skip).cloned()
+        let left = areas.iter().flatten().filter(|area| Some(area.rank()) > tried);
+        left.min_by_key(|area| area.rank()).cloned()
     }
 
     pub(super) fn remove_area(&self, area: &SwapArea) {

@@ -84,7 +84,7 @@ impl<'m, M: Machine> TlbGather<'m, M> {
     }
 
     /// Notes that the entry of `page` changed from `old` to `new`; its table is locked.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn note(&mut self, page: Vpn, old: u64, new: u64) {
         if self.when == Complete::Already {
             return;
@@ -97,15 +97,24 @@ impl<'m, M: Machine> TlbGather<'m, M> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn add_leaf(&mut self, page: Vpn) {
+        if let Some(range) = &mut self.leaves
+            && range.end == page
+        {
+            range.end = page.add(1);
+            return;
+        }
+        self.add_distant_leaf(page);
+    }
+
+    fn add_distant_leaf(&mut self, page: Vpn) {
         let one = PageRange::of_len(page, 1);
         self.leaves = Some(match self.leaves {
-            Some(range) if page == range.end => PageRange::new(range.start, one.end),
             Some(range) if range.contains(page) => range,
             // Ascending with a gap: one range over the gap is cheaper than two invalidations,
             // as long as they share a table.
-            Some(range) if page > range.end && page.get() - range.start.get() < 512 => {
+            Some(range) if page >= range.end && page.get() - range.start.get() < 512 => {
                 PageRange::new(range.start, one.end)
             }
             Some(_) => {
@@ -203,12 +212,10 @@ impl<'m, M: Machine> TlbGather<'m, M> {
         if !self.mm.system().commits(Fault::PutBeforeInvalidation) {
             self.settle();
         }
-        if !self.folios.is_empty() {
-            let system = self.mm.system();
-            self.folios.retain(|id| system.put_unmapped(*id));
-            system.free_folios(&self.folios);
-            self.folios.clear();
-        }
+        let system = self.mm.system();
+        self.folios.retain(|id| system.put_unmapped(*id));
+        system.free_folios(&self.folios);
+        self.folios.clear();
         for table in self.tables.drain(..) {
             self.mm.system().free_frame(table);
         }

@@ -101,7 +101,7 @@ impl<M: Machine> Mm<M> {
 
     /// Undoes the bookkeeping of a present entry that was taken away. A reference to what it mapped
     /// goes to `gather`, if the folio may be free without it before the TLBs have forgotten it.
-    #[inline]
+    #[inline(always)]
     fn let_go(&self, page: Vpn, pte: Pte, gather: &mut TlbGather<'_, M>, gone: &mut Gone) {
         let Some((id, folio, base)) = self.mapped_folio(page, pte) else { return };
         *gone.of(Resident::of(folio)) += 1;
