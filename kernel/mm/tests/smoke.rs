@@ -112,3 +112,31 @@ fn code_written_by_the_kernel_is_synchronised_before_it_can_be_fetched() {
         world.on(CPU0, || drop(object));
     });
 }
+
+#[test]
+fn memory_full_of_pages_that_cannot_go_is_out_of_memory() {
+    use mm::FaultError;
+    use world::process::AccessError;
+
+    hal::sim::explore(0..3, |seed| {
+        // No disk: what is in memory stays there.
+        let world = World::new(hal::sim::SimConfig { disks: vec![], ..config(seed) });
+        let mut p = world.process(CPU0);
+        let pages = p.map(600, RW);
+        let fits = pages.pages().take_while(|page| match p.store(page.base(), page.get()) {
+            Ok(()) => true,
+            Err(why) => {
+                assert_eq!(why, AccessError::Fault(FaultError::OutOfMemory));
+                false
+            }
+        });
+        let nr = fits.count() as u64;
+        assert!(nr > 256 && nr < 512, "{nr} of 512 frames");
+        for page in pages.pages().take(nr as usize) {
+            assert_eq!(p.load(page.base()), Ok(page.get()));
+        }
+        world.audit();
+        p.exit();
+        world.audit();
+    });
+}

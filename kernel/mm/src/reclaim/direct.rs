@@ -23,14 +23,17 @@ impl<M: Machine> System<M> {
         let goal = GOAL.max(order.nr_pages() as u64);
         let mut reclaimed = 0;
         for priority in (0..=PRIORITIES).rev() {
-            let lru = self.lru();
-            let listed = lru.nr_pages(ListKind::Inactive) + lru.nr_pages(ListKind::Active);
-            reclaimed += self.shrink((listed >> priority).max(GOAL), Reclaimer::Direct);
+            reclaimed += self.shrink((self.nr_listed() >> priority).max(GOAL), Reclaimer::Direct);
             if reclaimed >= goal {
                 return true;
             }
         }
-        // At last twice over everything: the first pass may only have cleared access bits.
-        reclaimed > 0 || self.shrink(u64::MAX >> 1, Reclaimer::Direct) > 0
+        // At last twice over everything: the first pass may only have cleared access bits. What
+        // cannot go is put back on the lists, so the end is a number of pages, not empty lists.
+        reclaimed > 0 || self.shrink(2 * self.nr_listed(), Reclaimer::Direct) > 0
+    }
+
+    fn nr_listed(&self) -> u64 {
+        self.lru().nr_pages(ListKind::Inactive) + self.lru().nr_pages(ListKind::Active)
     }
 }
