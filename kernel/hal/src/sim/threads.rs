@@ -168,6 +168,7 @@ impl Threads for SimMachine {
         self.assert_may_sleep();
         schedule_point();
         self.stop_if_stopped();
+        self.give_cpu_away();
         let cpu = self.cpu();
         let was = core::mem::replace(&mut *host::lock(&from.0.turn), Turn::Parked);
         assert!(matches!(was, Turn::Running(on) if on == cpu), "switch from a context not running");

@@ -6,7 +6,8 @@
 //!
 //! A test that runs its own scheduler on [`Threads`](crate::Threads) must not block a host thread
 //! that stands for a whole CPU: it installs a hook that gives the CPU to another thread, and a
-//! sleeper polls its condition between calls of the hook.
+//! sleeper polls its condition between calls of the hook. A test of a whole scheduler hands all
+//! waiting to it, as the kernel does.
 
 use alloc::boxed::Box;
 use std::sync::OnceLock;
@@ -28,6 +29,7 @@ type YieldHook = Box<dyn Fn() + Send + Sync>;
 pub(super) struct Sleepers {
     buckets: [Bucket; BUCKETS],
     hook: OnceLock<YieldHook>,
+    scheduler: OnceLock<Box<dyn Wait + Send + Sync>>,
 }
 
 #[derive(Default)]
@@ -39,7 +41,11 @@ struct Bucket {
 
 impl Sleepers {
     pub(super) fn new() -> Self {
-        Self { buckets: core::array::from_fn(|_| Bucket::default()), hook: OnceLock::new() }
+        Self {
+            buckets: core::array::from_fn(|_| Bucket::default()),
+            hook: OnceLock::new(),
+            scheduler: OnceLock::new(),
+        }
     }
 
     fn bucket(&self, channel: WaitChannel) -> &Bucket {
@@ -57,6 +63,16 @@ impl SimMachine {
         let is_first = self.sleepers().hook.set(Box::new(hook)).is_ok();
         assert!(is_first, "one scheduler per machine");
     }
+
+    /// Hands all sleeping and waking to a scheduler.
+    ///
+    /// # Panics
+    ///
+    /// When there is one already.
+    pub fn set_scheduler(&self, scheduler: impl Wait + Send + Sync + 'static) {
+        let is_first = self.sleepers().scheduler.set(Box::new(scheduler)).is_ok();
+        assert!(is_first, "one scheduler per machine");
+    }
 }
 
 impl SimMachine {
@@ -67,7 +83,7 @@ impl SimMachine {
 
     /// Does what a switch to another thread does to the CPU: it completes the invalidations that it
     /// has started. A thread that need not wait after all does not get there.
-    fn give_cpu_away(&self) {
+    pub(super) fn give_cpu_away(&self) {
         if let Some(cpu) = self.bound_cpu() {
             self.mmu().complete_invalidations(cpu, Reach::Broadcast);
         }
@@ -78,6 +94,9 @@ impl Wait for SimMachine {
     fn sleep_until(&self, channel: WaitChannel, ready: &mut dyn FnMut() -> bool) {
         self.assert_may_sleep();
         self.maybe_complete_io();
+        if let Some(scheduler) = self.sleepers().scheduler.get() {
+            return scheduler.sleep_until(channel, ready);
+        }
         let bucket = self.sleepers().bucket(channel);
         let mut guard = host::lock(&bucket.lock);
         loop {
@@ -100,6 +119,9 @@ impl Wait for SimMachine {
     }
 
     fn wake_all(&self, channel: WaitChannel) {
+        if let Some(scheduler) = self.sleepers().scheduler.get() {
+            return scheduler.wake_all(channel);
+        }
         let bucket = self.sleepers().bucket(channel);
         let _level = LevelToken::<WaitQueue>::enter();
         let _guard = host::lock(&bucket.lock);
@@ -110,6 +132,9 @@ impl Wait for SimMachine {
         self.assert_may_sleep();
         schedule_point();
         self.maybe_complete_io();
+        if let Some(scheduler) = self.sleepers().scheduler.get() {
+            return scheduler.cond_resched();
+        }
         if let Some(hook) = self.sleepers().hook.get() {
             hook();
         }

@@ -123,12 +123,12 @@ fn is_done_at_once<P: Platform>(
 /// Tells whether a signal is not even queued. A blocked one always is: its action may change before
 /// it is let through.
 fn is_ignored<P: Platform>(thread: &Thread<P>, signal: Signal) -> bool {
-    let process = thread.process();
-    if is_protected(process, signal) {
-        return true;
+    if thread.signals.mask().contains(signal) {
+        return false;
     }
-    let is_ignored = process.signals.actions().disposition(signal) == Disposition::Ignore;
-    is_ignored && !thread.signals.mask().contains(signal)
+    let process = thread.process();
+    is_protected(process, signal)
+        || process.signals.actions().disposition(signal) == Disposition::Ignore
 }
 
 /// Tells whether a signal has no handler and goes to init, which signals do not end or stop.
