@@ -24,6 +24,7 @@
 
 #![no_std]
 #![forbid(unsafe_code)]
+#![allow(dead_code, unused_imports, reason = "files, exec and signals are joined next")]
 
 #[cfg(test)]
 extern crate std;
