@@ -7,11 +7,11 @@ mod el0;
 
 use abi::clone::{CLONE_FILES, CLONE_FS, CLONE_SIGHAND, CLONE_SYSVSEM, CLONE_THREAD, CLONE_VM};
 use abi::{Errno, number};
-use el0::{DATA, Flow, TEXT, User, exit, run, set};
+use el0::{DATA, Flow, TEXT, User, exit, run};
 use hal::MemFault;
 use hal::sim::explore;
 
-const NR_SEEDS: u64 = if cfg!(shuttle) { 500 } else { 20 };
+const NR_SEEDS: u64 = if cfg!(shuttle) { 1000 } else { 20 };
 
 const SIGKILL: u64 = 9;
 const SIGUSR1: u64 = 10;
@@ -40,6 +40,11 @@ const STACK: u64 = DATA + 0x1000;
 /// How many signals are sent.
 const NR_SENT: u64 = 6;
 const HANDLER: u64 = 40;
+
+/// Returns a set of signals.
+fn set(signals: &[u64]) -> u64 {
+    signals.iter().fold(0, |set, signal| set | 1 << (signal - 1))
+}
 
 /// Stores an action without restorer, and a mask.
 fn prepare(user: &User<'_>, mask: u64) -> Result<(), MemFault> {

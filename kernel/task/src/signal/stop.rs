@@ -153,8 +153,9 @@ pub(super) fn resume<P: Platform>(kernel: &'static Kernel<P>, process: &Arc<Proc
         let mut state = stop.state.lock();
         let was_reported = state.is_reported;
         *state = State::default();
-        stop.nr_resumed.fetch_add(1, Ordering::SeqCst);
+        // In this order: whoever reads the new number finds the process going on.
         stop.is_active.store(false, Ordering::SeqCst);
+        stop.nr_resumed.fetch_add(1, Ordering::SeqCst);
         if was_reported && let Some(node) = tree.nodes.get_mut(&process.pid()) {
             node.news = Some(News::Continued);
         }

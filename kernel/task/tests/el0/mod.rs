@@ -191,11 +191,6 @@ fn archive() -> Vec<u8> {
     archive
 }
 
-/// The signals that a set holds.
-pub fn set(signals: &[u64]) -> u64 {
-    signals.iter().fold(0, |set, signal| set | 1 << (signal - 1))
-}
-
 /// A step that exits with status 0.
 pub fn exit(user: &mut User<'_>) -> Result<Flow, MemFault> {
     user.call(number::EXIT_GROUP, &[0])
