@@ -117,6 +117,9 @@ pub fn console(tree: &DeviceTree<'_>) {
 pub fn features(command_line: &CommandLine<'_>) -> CpuFeatures {
     let mut features = wanted_features(command_line);
     cpu::init(&features);
+    if !features.has_tags() {
+        log::warn!("no allocation tags (MTE) on this machine: programs run without them");
+    }
     features.coarse_tags = features.has_tags() && !mte::granules_have_their_own_tags();
     if features.coarse_tags {
         log::warn!(

@@ -24,7 +24,6 @@
 
 #![no_std]
 #![forbid(unsafe_code)]
-#![allow(dead_code, unused_imports, reason = "files, exec and signals are joined next")]
 
 #[cfg(test)]
 extern crate std;

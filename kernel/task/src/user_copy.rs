@@ -57,20 +57,6 @@ impl<P: Platform> Kernel<P> {
         })
     }
 
-    /// Fills user memory with zero bytes.
-    pub(crate) fn zero_out(
-        &'static self,
-        thread: &Arc<Thread<P>>,
-        at: u64,
-        len_bytes: usize,
-    ) -> Result<(), Stopped> {
-        check_pointer(thread, at)?;
-        self.retry(thread, |done| {
-            let at = VirtAddr::new(at).wrapping_add(done as u64);
-            self.machine().zero_user(at, len_bytes - done)
-        })
-    }
-
     /// Reads a fixed number of bytes.
     #[inline]
     pub(crate) fn read_array<const N: usize>(

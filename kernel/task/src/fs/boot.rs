@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use core::fmt;
 
 use abi::Errno;
-use hal::{Machine, Platform};
+use hal::Platform;
 
 use super::dev::{Tty, new_dev_fs};
 use super::env::Env;
@@ -53,7 +53,7 @@ pub struct BootTree<P: Platform> {
 ///
 /// [`BootError`].
 pub fn boot_tree<P: Platform>(env: &Arc<Env<P>>, archive: &[u8]) -> Result<BootTree<P>, BootError> {
-    let half_of_ram = half_of_ram(env);
+    let half_of_ram = env.half_of_ram();
     let mut vfs = Vfs::new(env, Tmpfs::new(env, half_of_ram).root());
     let unpacked = match archive {
         [] => Unpacked::default(),
@@ -71,15 +71,4 @@ pub fn boot_tree<P: Platform>(env: &Arc<Env<P>>, archive: &[u8]) -> Result<BootT
     mount("/proc", "proc", proc.root())?;
     mount("/sys", "sysfs", new_sys_fs(env))?;
     Ok(BootTree { vfs, tty, proc, unpacked })
-}
-
-/// Returns half of the managed memory in pages: the limit of a tmpfs on Linux.
-fn half_of_ram<M: Machine>(env: &Env<M>) -> u64 {
-    let pages: u64 = env
-        .machine()
-        .managed_frames()
-        .iter()
-        .map(|range| u64::from(range.end.get() - range.start.get()))
-        .sum();
-    pages / 2
 }

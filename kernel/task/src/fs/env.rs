@@ -63,6 +63,13 @@ impl<M: Machine> Env<M> {
         self.system.reserve_kernel_heap(bytes).map_err(|_| Errno::ENOMEM)
     }
 
+    /// Returns half of the managed memory in pages: the limit of a tmpfs, as on Linux.
+    pub fn half_of_ram(&self) -> u64 {
+        let ranges = self.machine().managed_frames();
+        let pages = ranges.iter().map(|range| u64::from(range.end.get() - range.start.get()));
+        pages.sum::<u64>() / 2
+    }
+
     /// Returns the way to sleep.
     pub fn nap(&self) -> &'static dyn Nap {
         self.nap

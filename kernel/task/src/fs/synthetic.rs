@@ -30,17 +30,15 @@ pub type Show = Box<dyn Fn() -> Result<Vec<u8>, Errno> + Send + Sync>;
 pub type Store = Box<dyn Fn(&[u8]) -> Result<(), Errno> + Send + Sync>;
 
 /// What a tree is built from.
-pub enum Spec<M: Machine> {
+pub enum Spec {
     /// A directory.
-    Dir(Vec<(&'static str, Spec<M>)>),
+    Dir(Vec<(&'static str, Spec)>),
     /// A file that can be read.
     Text(Show),
     /// A file that can be read and written.
     Setting(Show, Store),
     /// A symbolic link.
     Link(&'static str),
-    /// A file of another kind.
-    Other(fn(&Arc<Synthetic<M>>, Place<M>) -> InodeRef<M>),
 }
 
 /// Where a node is: its directory and its name there.
@@ -86,7 +84,7 @@ impl<M: Machine> Synthetic<M> {
     }
 
     /// Builds a tree, and returns its root.
-    pub fn build(self: &Arc<Self>, entries: Vec<(&'static str, Spec<M>)>) -> Arc<SynthDir<M>> {
+    pub fn build(self: &Arc<Self>, entries: Vec<(&'static str, Spec)>) -> Arc<SynthDir<M>> {
         let place = Place { ino: self.new_ino(), parent: None, name: Name::new() };
         SynthDir::new(self, place, entries)
     }
@@ -132,13 +130,9 @@ pub struct SynthDir<M: Machine> {
 }
 
 impl<M: Machine> SynthDir<M> {
-    fn new(
-        fs: &Arc<Synthetic<M>>,
-        place: Place<M>,
-        specs: Vec<(&'static str, Spec<M>)>,
-    ) -> Arc<Self> {
+    fn new(fs: &Arc<Synthetic<M>>, place: Place<M>, specs: Vec<(&'static str, Spec)>) -> Arc<Self> {
         Arc::new_cyclic(|me: &Weak<Self>| {
-            let node = |(name, spec): (&'static str, Spec<M>)| {
+            let node = |(name, spec): (&'static str, Spec)| {
                 let parent = Some(me.clone());
                 let place = Place { ino: fs.new_ino(), parent, name: Name::from(name) };
                 let inode: InodeRef<M> = match spec {
@@ -148,7 +142,6 @@ impl<M: Machine> SynthDir<M> {
                         SynthFile::new(fs, place, Body::Text(show, Some(store)))
                     }
                     Spec::Link(target) => SynthFile::new(fs, place, Body::Link(target)),
-                    Spec::Other(make) => make(fs, place),
                 };
                 (name.as_bytes(), inode)
             };

@@ -33,7 +33,7 @@ pub fn new_sys_fs<M: Machine>(env: &Arc<Env<M>>) -> InodeRef<M> {
 }
 
 /// A setting with one of several words, shown as `a [b] c`. It stays what it is: `chosen`.
-fn choice<M: Machine>(words: &'static [&'static str], chosen: &'static str) -> Spec<M> {
+fn choice(words: &'static [&'static str], chosen: &'static str) -> Spec {
     let show = move || {
         let shown = words.iter().map(|word| match *word == chosen {
             true => format!("[{word}]"),
@@ -51,7 +51,7 @@ fn choice<M: Machine>(words: &'static [&'static str], chosen: &'static str) -> S
 }
 
 /// A number up to `max` that is shown as it was written.
-fn number<M: Machine>(start: u64, max: u64) -> Spec<M> {
+fn number(start: u64, max: u64) -> Spec {
     let value = Arc::new(AtomicU64::new(start));
     let written = Arc::clone(&value);
     let show = move || Ok(format!("{}\n", value.load(Ordering::Relaxed)).into_bytes());
@@ -67,11 +67,11 @@ fn number<M: Machine>(start: u64, max: u64) -> Spec<M> {
     Spec::Setting(Box::new(show), Box::new(store))
 }
 
-fn fixed<M: Machine>(text: String) -> Spec<M> {
+fn fixed(text: String) -> Spec {
     Spec::Text(Box::new(move || Ok(text.clone().into_bytes())))
 }
 
-fn thp<M: Machine>() -> Vec<(&'static str, Spec<M>)> {
+fn thp() -> Vec<(&'static str, Spec)> {
     const DEFRAG: &[&str] = &["always", "defer", "defer+madvise", "madvise", "never"];
     const SHMEM: &[&str] = &["always", "within_size", "advise", "never", "deny", "force"];
     let max = u64::from(u32::MAX);
@@ -96,7 +96,7 @@ fn thp<M: Machine>() -> Vec<(&'static str, Spec<M>)> {
     ]
 }
 
-fn cpus<M: Machine>(env: &Arc<Env<M>>) -> Vec<(&'static str, Spec<M>)> {
+fn cpus<M: Machine>(env: &Arc<Env<M>>) -> Vec<(&'static str, Spec)> {
     let range = cpu_range(env);
     let names = ["online", "possible", "present"];
     names.into_iter().map(|name| (name, fixed(range.clone()))).collect()
@@ -109,7 +109,7 @@ fn cpu_range<M: Machine>(env: &Env<M>) -> String {
     }
 }
 
-fn nodes<M: Machine>(env: &Arc<Env<M>>) -> Vec<(&'static str, Spec<M>)> {
+fn nodes<M: Machine>(env: &Arc<Env<M>>) -> Vec<(&'static str, Spec)> {
     let names = ["has_cpu", "has_memory", "has_normal_memory", "online", "possible"];
     let mut entries: Vec<_> =
         names.into_iter().map(|name| (name, fixed(String::from("0\n")))).collect();

@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use abi::Errno;
 use base::PAGE_SIZE;
 use base::sync::atomic::Ordering;
-use hal::{PhysMem, Platform, UserRegs, WaitChannel};
+use hal::{Platform, UserRegs, WaitChannel};
 use mm::{Mm, Shmem};
 
 use super::{Image as Running, STACK_LIMIT, Thread, Work};

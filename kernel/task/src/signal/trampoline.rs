@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 use abi::{Errno, number};
 use base::PAGE_SIZE;
 use base::sync::OnceCell;
-use hal::{PhysMem, Platform};
+use hal::Platform;
 use mm::Shmem;
 
 use crate::kernel::Kernel;

@@ -51,7 +51,7 @@ pub fn new_dev_fs<P: Platform>(
     env: &Arc<Env<P>>,
     tty: &Arc<Tty<P>>,
 ) -> Result<Arc<Tmpfs<P>>, Errno> {
-    let fs = Tmpfs::new(env, u64::MAX);
+    let fs = Tmpfs::new(env, env.half_of_ram());
     let root = fs.root();
     let char_device = |name: &str, mode, major, minor, device| {
         let rdev = device_number(major, minor);

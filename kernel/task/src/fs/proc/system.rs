@@ -30,7 +30,7 @@ const USER_HZ: u64 = 100;
 pub(super) fn entries<M: Machine>(
     env: &Arc<Env<M>>,
     source: &SourceCell<M>,
-) -> Vec<(&'static str, Spec<M>)> {
+) -> Vec<(&'static str, Spec)> {
     let text = |show: fn(&Env<M>) -> Shown| {
         let env = Arc::clone(env);
         Spec::Text(Box::new(move || show(&env)))
@@ -194,7 +194,7 @@ fn vmstat<M: Machine>(source: Dyn<M>) -> Shown {
 }
 
 /// Returns what is below /proc/sys.
-fn settings<M: Machine>(source: &SourceCell<M>) -> Vec<(&'static str, Spec<M>)> {
+fn settings<M: Machine>(source: &SourceCell<M>) -> Vec<(&'static str, Spec)> {
     let release = |pick: fn((&'static str, &'static str)) -> &'static str| {
         let source = Arc::clone(source);
         Spec::Text(Box::new(move || {
@@ -238,13 +238,13 @@ fn settings<M: Machine>(source: &SourceCell<M>) -> Vec<(&'static str, Spec<M>)> 
     ]
 }
 
-fn fixed<M: Machine>(value: &'static str) -> Spec<M> {
+fn fixed(value: &'static str) -> Spec {
     Spec::Text(Box::new(move || Ok([value.as_bytes(), b"\n"].concat())))
 }
 
 /// A number that is shown as it was last written. What it stands for is decided at boot; programs
 /// write back what they found.
-fn number<M: Machine>(start: i64, range: core::ops::RangeInclusive<i64>) -> Spec<M> {
+fn number(start: i64, range: core::ops::RangeInclusive<i64>) -> Spec {
     let value = Arc::new(AtomicI64::new(start));
     let written = Arc::clone(&value);
     let show = move || {
