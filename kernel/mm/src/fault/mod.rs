@@ -91,7 +91,11 @@ impl<M: Machine> Mm<M> {
             FaultCause::Translation | FaultCause::AccessFlag | FaultCause::Permission => {}
         }
         self.system().count(MmEvent::PgFault, 1);
-        let is_major = self.resolve(addr.page(), fault.access)?;
+        let mut resolved = self.resolve(addr.page(), fault.access);
+        if resolved == Err(FaultError::OutOfMemory) && self.system().grow_heap_for_rmap() {
+            resolved = self.resolve(addr.page(), fault.access);
+        }
+        let is_major = resolved?;
         self.gauges().count_fault(is_major);
         if is_major {
             self.system().count(MmEvent::PgMajFault, 1);

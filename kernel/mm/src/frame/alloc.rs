@@ -184,6 +184,13 @@ impl<M: Machine> System<M> {
         self.machine().kernel_heap_room() > Self::HEAP_RESERVE
     }
 
+    /// Grows a heap that is too low for more reverse-map entries. Tells whether it did: what was
+    /// refused for want of memory may go through now.
+    pub(crate) fn grow_heap_for_rmap(&self) -> bool {
+        self.machine().kernel_heap_room() < crate::rmap::HEAP_RESERVE
+            && self.reserve_kernel_heap(crate::rmap::HEAP_RESERVE).is_ok()
+    }
+
     /// Heap bytes set aside per frame: 64 for the descriptor of the folio that the frame may become,
     /// and as many for processes, areas and files.
     const HEAP_PER_FRAME: usize = 128;

@@ -14,7 +14,7 @@ use super::Mapping;
 use crate::frame::OutOfMemory;
 
 /// Heap bytes that the spill tables leave to others.
-const HEAP_RESERVE: usize = 512 << 10;
+pub(crate) const HEAP_RESERVE: usize = 512 << 10;
 
 /// Reverse-map entries beyond two, of all folios.
 pub(crate) struct SpillTables {

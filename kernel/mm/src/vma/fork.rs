@@ -27,9 +27,9 @@ impl<M: Machine> Mm<M> {
     /// except that pages it had alone may take a fault before the next store.
     pub fn fork(&self) -> Result<Arc<Self>, OutOfMemory> {
         let mut areas = self.write_areas();
-        // A tree node per few areas; the child's own structures.
-        self.system()
-            .reserve_kernel_heap((64 << 10) + areas.nr_areas() * 2 * size_of::<Area<M>>())?;
+        // A tree node per few areas; the child's own structures; entries of the reverse map.
+        let own = (64 << 10) + areas.nr_areas() * 2 * size_of::<Area<M>>();
+        self.system().reserve_kernel_heap(own + crate::rmap::HEAP_RESERVE)?;
         let child = Mm::new(self.system())?;
         let result = self.copy_areas(&mut areas, &child);
         drop(areas);
@@ -160,14 +160,10 @@ impl<M: Machine> Mm<M> {
         }
         let index = pte.pfn().get() - folio.head().get();
         system.map_folio(folio, child.mm.id(), base_of(page, index), 1)?;
-        let mut shared = pte.raw();
-        // What is read-only already stays as it is: hardware can only make it young.
-        if pte.is_writable() {
-            let protect = |raw| Pte::from_raw(raw).write_protected().raw();
-            (_, shared) = lock.update_from(page, shared, protect);
-            gather.note_write_protected(page);
-        }
-        child.lock.fill(page, Pte::from_raw(shared).old().raw());
+        let protect = |raw| Pte::from_raw(raw).write_protected().raw();
+        let (old, new) = lock.update_from(page, pte.raw(), protect);
+        gather.note(page, old, new);
+        child.lock.fill(page, Pte::from_raw(new).old().raw());
         *child.shared += 1;
         Ok(())
     }
