@@ -37,6 +37,8 @@ pub trait LockLevel: 'static {
 }
 
 levels! {
+    /// Making processes, against signalling all of a group.
+    Fork = 1,
     /// Process tree, thread lists, file tables: everything `task` guards with a spin lock.
     Task = 2,
     /// Signal state of one process.

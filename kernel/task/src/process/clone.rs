@@ -14,9 +14,12 @@ use base::sync::atomic::Ordering;
 use hal::{FpState, Platform, UserRegs, WaitChannel};
 use mm::Mm;
 
+use super::table::Tree;
 use super::{Process, Thread, Work, run};
 use crate::kernel::Kernel;
 use crate::sched::UserState;
+use crate::signal;
+use crate::syscall::restart;
 
 /// Kernel heap that a new process or thread may need, its stack left out.
 const HEAP_BYTES: usize = 64 << 10;
@@ -68,6 +71,8 @@ impl<P: Platform> Kernel<P> {
         request: &CloneRequest,
     ) -> Result<u32, Errno> {
         request.check()?;
+        // Before the costly part: who forks without end is told so quickly.
+        self.processes.with(|tree| tree.check_room())?;
         self.system().reserve_kernel_heap(HEAP_BYTES).map_err(|_| Errno::ENOMEM)?;
         let mm = self.memory_for_child(parent, request)?;
         let child = match self.enroll(parent, &mm, request) {
@@ -134,7 +139,7 @@ impl<P: Platform> Kernel<P> {
         let parts = own.parts_for_child(request.flags)?;
         let mm = Arc::clone(mm);
         let image = own.image();
-        let child = self.processes.with(|tree| {
+        let enter = |tree: &mut Tree<P>| {
             let pid = tree.take_id()?;
             let child = Thread::new(pid, Process::new(pid, mm, image, parts), name);
             let of_parent = || tree.nodes.get(&own.pid).map_or(own.pid, |node| node.parent);
@@ -147,6 +152,13 @@ impl<P: Platform> Kernel<P> {
                 (node.group, node.session) = group;
             }
             Ok::<_, Errno>(child)
+        };
+        let child = self.processes.without_forks(|| {
+            // As Linux: a signal to the group that has reached the parent would miss the child.
+            if own.group_exit().is_some() || signal::is_pending(parent) {
+                return Err(restart::NO_INTERRUPT);
+            }
+            self.processes.with(enter)
         })?;
         child.inherit(parent, request.flags);
         Ok(child)

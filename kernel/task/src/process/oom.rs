@@ -28,8 +28,8 @@ impl<P: Platform> Kernel<P> {
         }
         let is_leaving = self.processes.with(|tree| {
             tree.nodes.values().any(|node| {
-                node.ended.is_none()
-                    && node.process.group_exit() == Some(ExitStatus::Signal(SIGKILL))
+                // On its way out, killed or not, it gives back what it has.
+                node.ended.is_none() && node.process.group_exit().is_some()
             })
         });
         if !is_leaving {

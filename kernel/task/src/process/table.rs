@@ -23,6 +23,9 @@ pub const INIT: u32 = 1;
 
 /// All processes.
 pub struct ProcessTable<P: Platform> {
+    /// Held by who enters a process into the tree, and by who signals all of a group: a fork either
+    /// sees the signal pending or its child is in the group.
+    forks: SpinLock<(), lock_level::Fork>,
     tree: SpinLock<Tree<P>, lock_level::Task>,
     max_threads: usize,
 }
@@ -69,12 +72,18 @@ impl<P: Platform> ProcessTable<P> {
             (nr_frames / FRAMES_PER_THREAD).clamp(64, u64::from(MAX_PID) / 2) as usize;
         let (nodes, threads) = (BTreeMap::new(), BTreeMap::new());
         let tree = Tree { nodes, threads, last_id: 0, max_threads };
-        Self { tree: SpinLock::new(tree), max_threads }
+        Self { forks: SpinLock::new(()), tree: SpinLock::new(tree), max_threads }
     }
 
     /// Returns the most threads that can be at a time.
     pub fn max_threads(&self) -> usize {
         self.max_threads
+    }
+
+    /// Calls `f` while no process is made and no group is signalled. `f` locks the tree itself.
+    pub fn without_forks<R>(&self, f: impl FnOnce() -> R) -> R {
+        let _forks = self.forks.lock();
+        f()
     }
 
     /// Calls `f` with the tree locked. `f` takes no lock of level `Task` and drops no process.
@@ -107,15 +116,25 @@ impl<P: Platform> ProcessTable<P> {
 }
 
 impl<P: Platform> Tree<P> {
+    /// Tells whether there may be another thread. Zombies count, as on Linux: they have memory too.
+    ///
+    /// # Errors
+    ///
+    /// EAGAIN when not.
+    pub fn check_room(&self) -> Result<(), Errno> {
+        match self.threads.len().max(self.nodes.len()) < self.max_threads {
+            true => Ok(()),
+            false => Err(Errno::EAGAIN),
+        }
+    }
+
     /// Takes a number that no process, thread, group or session has.
     ///
     /// # Errors
     ///
     /// EAGAIN when there are too many threads.
     pub fn take_id(&mut self) -> Result<u32, Errno> {
-        if self.threads.len() >= self.max_threads {
-            return Err(Errno::EAGAIN);
-        }
+        self.check_room()?;
         for _ in 0..MAX_PID {
             // After the first round, numbers below 300 stay with long-lived processes (Linux
             // kernel/pid.c, RESERVED_PIDS).

@@ -69,11 +69,16 @@ pub(crate) fn send_to_group<P: Platform>(
     group: u32,
     info: SigInfo,
 ) -> Result<(), Errno> {
-    let members: Vec<_> = kernel.processes.with(|tree| {
-        let members = tree.nodes.values().filter(|node| node.group == group);
-        members.map(|node| Arc::clone(&node.process)).collect()
+    // The processes are dropped without the lock.
+    let (_members, outcome) = kernel.processes.without_forks(|| {
+        let members: Vec<_> = kernel.processes.with(|tree| {
+            let members = tree.nodes.values().filter(|node| node.group == group);
+            members.map(|node| Arc::clone(&node.process)).collect()
+        });
+        let outcome = send_to_all(kernel, &members, info);
+        (members, outcome)
     });
-    send_to_all(kernel, &members, info)
+    outcome
 }
 
 /// Sends a signal to several processes.

@@ -176,21 +176,34 @@ fn kill<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
     let (target, number) = (call.arg_i32(0), call.arg_u32(1));
     let own = call.thread.process().pid();
     let signal = check_signal(number)?;
-    let receivers = match target {
+    // The processes are dropped without the lock.
+    let (_receivers, outcome) = call.kernel.processes.without_forks(|| {
+        let receivers = match receivers(call, target) {
+            Ok(receivers) => receivers,
+            Err(why) => return (Vec::new(), Err(why)),
+        };
+        let outcome = match signal {
+            Some(signal) => {
+                let info = SigInfo::sent(signal, SI_USER, own, 0);
+                signal::send_to_all(call.kernel, &receivers, info).map(|()| 0)
+            }
+            None if receivers.is_empty() => Err(Errno::ESRCH),
+            None => Ok(0),
+        };
+        (receivers, outcome)
+    });
+    outcome
+}
+
+/// Returns the processes that kill means by `target`.
+fn receivers<P: Platform>(call: &Call<'_, P>, target: i32) -> Result<Vec<Arc<Process<P>>>, Errno> {
+    Ok(match target {
         i32::MIN => return Err(Errno::ESRCH),
-        1.. => [find(call, target as u32)?].into(),
-        -1 => all_but(call, own),
+        1.. => Vec::from([find(call, target as u32)?]),
+        -1 => all_but(call, call.thread.process().pid()),
         0 => members(call, None),
         group => members(call, Some(group.unsigned_abs())),
-    };
-    match signal {
-        Some(signal) => {
-            let info = SigInfo::sent(signal, SI_USER, own, 0);
-            signal::send_to_all(call.kernel, &receivers, info).map(|()| 0)
-        }
-        None if receivers.is_empty() => Err(Errno::ESRCH),
-        None => Ok(0),
-    }
+    })
 }
 
 /// Returns every process but init and the caller's.
