@@ -18,6 +18,9 @@ pub const SEGV_MAPERR: i32 = 1;
 /// `SEGV_ACCERR` (asm-generic/siginfo.h): the mapping does not permit it.
 pub const SEGV_ACCERR: i32 = 2;
 
+/// `BUS_ADRERR` (asm-generic/siginfo.h): there is nothing, or it cannot be read.
+pub const BUS_ADRERR: i32 = 2;
+
 /// `SEGV_MTEAERR` (asm-generic/siginfo.h): a wrong tag, found later.
 pub const SEGV_MTEAERR: i32 = 8;
 

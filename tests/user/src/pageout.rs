@@ -34,15 +34,30 @@ pub enum Place {
 ///
 /// When there is no /proc/self/pagemap.
 pub fn place(address: usize) -> Place {
-    let pagemap = File::open("/proc/self/pagemap").expect("/proc/self/pagemap");
-    let mut entry = [0; 8];
-    let offset = address / PAGE * entry.len();
-    pagemap.read_exact_at(&mut entry, offset as u64).expect("an entry of pagemap");
-    match u64::from_le_bytes(entry) {
+    match pagemap_entry(address) {
         entry if entry & PRESENT != 0 => Place::Memory,
         entry if entry & SWAPPED != 0 => Place::Swap,
         _ => Place::Nowhere,
     }
+}
+
+/// Returns the slot of a page that is out.
+///
+/// # Panics
+///
+/// When there is no /proc/self/pagemap.
+pub fn swap_slot(address: usize) -> Option<u64> {
+    // Bits 4:0 are the area, 54:5 the slot.
+    let entry = pagemap_entry(address);
+    (entry & SWAPPED != 0).then_some(entry >> 5 & ((1 << 50) - 1))
+}
+
+fn pagemap_entry(address: usize) -> u64 {
+    let pagemap = File::open("/proc/self/pagemap").expect("/proc/self/pagemap");
+    let mut entry = [0; 8];
+    let offset = address / PAGE * entry.len();
+    pagemap.read_exact_at(&mut entry, offset as u64).expect("an entry of pagemap");
+    u64::from_le_bytes(entry)
 }
 
 /// Goes on only where there is swap.
