@@ -140,3 +140,23 @@ fn memory_full_of_pages_that_cannot_go_is_out_of_memory() {
         world.audit();
     });
 }
+
+#[test]
+fn pages_that_may_only_be_written_take_a_store_after_fork() {
+    use mm::Prot;
+    hal::sim::explore(0..4, |seed| {
+        let world = World::new(config(seed));
+        let mut p = world.process(CPU0);
+        let pages = p.map(2, RW);
+        p.write(pages.start, 0, 1);
+        // The first page is read-only since the child shared it: its next store has yet to fault, and
+        // must find an entry that can be made writable.
+        p.fork(CPU0).exit();
+        p.protect(pages, Prot::WRITE, false);
+        p.write(pages.start, 0, 2);
+        p.write(pages.start.add(1), 0, 3);
+        p.verify_all();
+        p.exit();
+        world.audit();
+    });
+}

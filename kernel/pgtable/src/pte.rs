@@ -268,6 +268,45 @@ impl core::fmt::Debug for Pte {
     }
 }
 
+/// Permissions and memory type that many entries are to have: worked out once, applied to each.
+#[derive(Clone, Copy, Debug)]
+pub struct Rights {
+    /// What an entry keeps.
+    keep: u64,
+    /// What it gets, but for `WRITE`.
+    set: u64,
+    write: bool,
+}
+
+impl Rights {
+    /// Builds the rights that [`Pte::with_prot`] and [`Pte::with_mem_type`] give.
+    pub fn new(prot: Prot, mem: MemType) -> Self {
+        let access = match prot.is_empty() {
+            true => bit::PRESENT_INVALID,
+            false => bit::VALID | bit::USER | bit::NOT_GLOBAL,
+        };
+        let no_exec = if prot.contains(Prot::EXEC) { 0 } else { bit::USER_NX };
+        let mem_bits = (mem as u64) << bit::ATTR_SHIFT;
+        let of_rights = bit::VALID | bit::USER | bit::NOT_GLOBAL | bit::USER_NX | bit::DBM;
+        Self {
+            keep: !(of_rights | bit::ATTR_MASK),
+            set: access | no_exec | mem_bits | bit::READ_ONLY,
+            write: prot.contains(Prot::WRITE),
+        }
+    }
+
+    /// Returns the entry with these rights, but `WRITE` only if `may_write`; access and dirty state
+    /// are kept. Where only `WRITE` is given the entry stays valid without it: the first store is
+    /// to fault and find a page that it can be given.
+    #[must_use]
+    #[inline(always)]
+    pub const fn apply(self, pte: Pte, may_write: bool) -> Pte {
+        let dirty = if pte.is_hardware_dirty() { bit::SW_DIRTY } else { 0 };
+        let new = Pte(pte.0 & self.keep | self.set | dirty);
+        if self.write && may_write { new.writable() } else { new }
+    }
+}
+
 /// An entry of level 0 to 2 that points to a table of the next level.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]

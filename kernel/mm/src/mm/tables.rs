@@ -71,12 +71,12 @@ impl<M: Machine> PageTableLock<'_, M> {
         mut old: u64,
         change: impl Fn(u64) -> u64,
     ) -> (u64, u64) {
+        let mut new = change(old);
         loop {
-            let new = change(old);
             debug_assert_eq!(new != 0, old != 0, "update keeps an entry in use or empty");
             match self.entries.compare_exchange(index_of(page), old, new) {
                 Ok(()) => return (old, new),
-                Err(now) => old = now,
+                Err(now) => (old, new) = (now, change(now)),
             }
         }
     }

@@ -77,6 +77,26 @@ impl Mapping {
         self.key() == other.key()
     }
 
+    /// Tells whether a packed mapping is at the place with this key. Keys are not 0.
+    #[inline(always)]
+    pub(super) const fn is_packed_at(raw: u64, key: u64) -> bool {
+        raw >> NR_BITS == key
+    }
+
+    /// Returns a packed mapping of `nr` pages more.
+    #[inline(always)]
+    pub(super) const fn packed_plus(raw: u64, nr: u32) -> u64 {
+        raw + nr as u64
+    }
+
+    /// Returns what is left of a packed mapping without `nr` of its pages, 0 for nothing.
+    #[inline(always)]
+    pub(super) fn packed_minus(raw: u64, nr: u32) -> u64 {
+        let had = raw as u32 & ((1 << NR_BITS) - 1);
+        assert!(nr <= had, "rmap: more pages unmapped than mapped");
+        if nr == had { 0 } else { raw - nr as u64 }
+    }
+
     pub(super) const fn plus(self, nr: u32) -> Self {
         Self { nr: self.nr + nr, ..self }
     }
@@ -100,6 +120,15 @@ mod tests {
                     let mapping = Mapping { mm: MmId::new(mm), base: Vpn::new(base), nr };
                     assert_ne!(mapping.pack(), 0);
                     assert_eq!(Mapping::unpack(mapping.pack()), Some(mapping));
+                    assert!(Mapping::is_packed_at(mapping.pack(), mapping.key()));
+                    assert!(!Mapping::is_packed_at(0, mapping.key()));
+                    let more = Mapping::packed_plus(mapping.pack(), 1);
+                    assert_eq!(more, mapping.plus(1).pack());
+                    assert_eq!(
+                        Mapping::packed_minus(more, nr),
+                        mapping.plus(1).minus(nr).unwrap().pack()
+                    );
+                    assert_eq!(Mapping::packed_minus(mapping.pack(), nr), 0);
                 }
             }
         }

@@ -184,14 +184,14 @@ impl<M: Machine> RmapLock<'_, M> {
     #[inline(always)]
     fn add_inline(&self, new: Mapping) -> bool {
         let mut free = None;
-        for cell in &self.folio.rmap {
-            match Mapping::unpack(cell.load(Ordering::Relaxed)) {
-                Some(old) if old.is_at(new) => {
-                    cell.store(old.plus(new.nr).pack(), Ordering::Relaxed);
-                    return true;
-                }
-                Some(_) => {}
-                None => free = free.or(Some(cell)),
+        for cell in self.folio.rmap.iter().rev() {
+            let old = cell.load(Ordering::Relaxed);
+            if Mapping::is_packed_at(old, new.key()) {
+                cell.store(Mapping::packed_plus(old, new.nr), Ordering::Relaxed);
+                return true;
+            }
+            if old == 0 {
+                free = Some(cell);
             }
         }
         // A mapping at this place may be in the spill table: it must not be in both.
@@ -228,14 +228,11 @@ impl<M: Machine> RmapLock<'_, M> {
     /// mappings is the caller's then.
     #[inline(always)]
     fn remove(&self, gone: Mapping) -> bool {
-        let at = self.folio.rmap.iter().find_map(|cell| {
-            let old = Mapping::unpack(cell.load(Ordering::Relaxed))?;
-            old.is_at(gone).then_some((cell, old))
-        });
-        match at {
+        let cells = self.folio.rmap.iter().map(|cell| (cell, cell.load(Ordering::Relaxed)));
+        let key = gone.key();
+        match { cells }.find(|(_, old)| Mapping::is_packed_at(*old, key)) {
             Some((cell, old)) => {
-                let left = old.minus(gone.nr).map_or(0, Mapping::pack);
-                cell.store(left, Ordering::Relaxed);
+                cell.store(Mapping::packed_minus(old, gone.nr), Ordering::Relaxed);
             }
             None => self.system.spill().remove(&self.folio.rmap_spill, gone),
         }

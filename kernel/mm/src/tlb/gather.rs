@@ -97,6 +97,15 @@ impl<'m, M: Machine> TlbGather<'m, M> {
         }
     }
 
+    /// Notes that the entry of `page` was writable and is read-only now, the same otherwise; its table
+    /// is locked.
+    #[inline(always)]
+    pub(crate) fn note_write_protected(&mut self, page: Vpn) {
+        if self.when != Complete::Already {
+            self.add_leaf(page);
+        }
+    }
+
     #[inline(always)]
     fn add_leaf(&mut self, page: Vpn) {
         if let Some(range) = &mut self.leaves

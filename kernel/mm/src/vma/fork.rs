@@ -160,10 +160,14 @@ impl<M: Machine> Mm<M> {
         }
         let index = pte.pfn().get() - folio.head().get();
         system.map_folio(folio, child.mm.id(), base_of(page, index), 1)?;
-        let protect = |raw| Pte::from_raw(raw).write_protected().raw();
-        let (old, new) = lock.update_from(page, pte.raw(), protect);
-        gather.note(page, old, new);
-        child.lock.fill(page, Pte::from_raw(new).old().raw());
+        let mut shared = pte.raw();
+        // What is read-only already stays as it is: hardware can only make it young.
+        if pte.is_writable() {
+            let protect = |raw| Pte::from_raw(raw).write_protected().raw();
+            (_, shared) = lock.update_from(page, shared, protect);
+            gather.note_write_protected(page);
+        }
+        child.lock.fill(page, Pte::from_raw(shared).old().raw());
         *child.shared += 1;
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use base::{PageRange, Vpn};
 use hal::Machine;
-use pgtable::{Entry, Level, MemType, Prot, Pte};
+use pgtable::{Entry, Level, MemType, Prot, Pte, Rights};
 
 use super::area::{Area, AreaFlags};
 use super::mmap::{HEAP_BYTES, MAX_AREAS};
@@ -66,7 +66,7 @@ impl<M: Machine> Mm<M> {
 
     /// Brings the entries of an area in line with its rights.
     fn protect_entries(&self, area: &Area<M>, gather: &mut TlbGather<'_, M>) {
-        let rights = Rights::of(area);
+        let rights = AreaRights::of(area);
         let mut page = area.pages().start;
         while page < area.pages().end {
             match self.leaf_table_or_skip(page) {
@@ -89,7 +89,7 @@ impl<M: Machine> Mm<M> {
     fn protect_entry(
         &self,
         lock: &mut PageTableLock<'_, M>,
-        rights: &Rights,
+        rights: &AreaRights,
         page: Vpn,
         gather: &mut TlbGather<'_, M>,
     ) {
@@ -153,16 +153,16 @@ fn set_rights<M: Machine>(area: &mut Area<M>, prot: Prot, tag: bool) {
 }
 
 /// What an area's entries are to permit.
-struct Rights {
-    prot: Prot,
+struct AreaRights {
+    rights: Rights,
     mem: MemType,
     is_private: bool,
 }
 
-impl Rights {
+impl AreaRights {
     fn of<M: Machine>(area: &Area<M>) -> Self {
         let (prot, mem) = (area.flags.prot(), area.flags.mem_type());
-        Self { prot, mem, is_private: area.is_private() }
+        Self { rights: Rights::new(prot, mem), mem, is_private: area.is_private() }
     }
 
     /// Returns the entry with these rights. A private page that may be shared with another address
@@ -170,10 +170,7 @@ impl Rights {
     /// owns. A writable entry stays writable.
     #[inline(always)]
     fn apply(&self, pte: Pte) -> Pte {
-        let mut prot = self.prot;
-        if self.is_private && !pte.is_writable() || pte.is_special() {
-            prot.remove(Prot::WRITE);
-        }
-        pte.with_prot(prot).with_mem_type(self.mem)
+        let may_write = (pte.is_writable() || !self.is_private) && !pte.is_special();
+        self.rights.apply(pte, may_write)
     }
 }

@@ -64,3 +64,21 @@ fn table_entry_round_trips() {
     assert!(TablePte::decode(raw & !2).is_none(), "a block is not a table");
     assert!(TablePte::decode(0).is_none());
 }
+
+#[test]
+fn rights_are_what_with_prot_and_with_mem_type_give() {
+    let stored = Pte::from_raw(rw().raw() & !(1 << 7));
+    let entries = [rw(), rw().dirty(), rw().clean().old(), stored, stored.write_protected()];
+    for prot in (0..8).map(Prot::from_bits_truncate) {
+        for mem in [MemType::Normal, MemType::Tagged] {
+            let rights = Rights::new(prot, mem);
+            for pte in entries.into_iter().chain(entries.map(|pte| pte.with_prot(Prot::EXEC))) {
+                assert_eq!(rights.apply(pte, true), pte.with_prot(prot).with_mem_type(mem));
+                let read_only = rights.apply(pte, false);
+                assert!(!read_only.is_writable() && read_only.is_dirty() == pte.is_dirty());
+                assert_eq!(read_only.is_valid(), !prot.is_empty());
+                assert_eq!(read_only.is_young(), pte.is_young());
+            }
+        }
+    }
+}
