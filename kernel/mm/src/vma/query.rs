@@ -79,6 +79,11 @@ impl<M: Machine> Mm<M> {
         self.read_areas().find(page).map(AreaView::of)
     }
 
+    /// Returns the first area that ends above `page`.
+    pub fn next_area_view(&self, page: Vpn) -> Option<AreaView<M>> {
+        self.read_areas().find_at_or_above(page).map(AreaView::of)
+    }
+
     /// Tells whether every page of `pages` is in some area.
     pub fn is_covered(&self, pages: PageRange) -> bool {
         self.read_areas().covers(pages)

@@ -2,6 +2,7 @@
 //! This file holds what every file system needs from outside: memory, time, and a way to sleep.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use abi::Errno;
 use abi::stat::FileTime;
@@ -61,6 +62,19 @@ impl<M: Machine> Env<M> {
     /// ENOMEM when it has not, and cannot grow.
     pub fn reserve(&self, bytes: usize) -> Result<(), Errno> {
         self.system.reserve_kernel_heap(bytes).map_err(|_| Errno::ENOMEM)
+    }
+
+    /// Returns a buffer of zeroes that is used for the time of a call. A thread may sleep with it.
+    ///
+    /// # Errors
+    ///
+    /// ENOMEM.
+    pub fn buffer(&self, len_bytes: usize) -> Result<Vec<u8>, Errno> {
+        self.reserve(len_bytes)?;
+        let mut buffer = Vec::new();
+        buffer.try_reserve_exact(len_bytes).map_err(|_| Errno::ENOMEM)?;
+        buffer.resize(len_bytes, 0);
+        Ok(buffer)
     }
 
     /// Returns half of the managed memory in pages: the limit of a tmpfs, as on Linux.

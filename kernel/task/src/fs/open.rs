@@ -17,6 +17,9 @@ use super::inode::{Inode, InodeRef, Link, New, OpenMode, is_dir, is_regular, is_
 use super::path::{Last, LinkCount};
 use super::vfs::Vfs;
 
+/// Heap that an open file takes at most.
+const HEAP_PER_FILE: usize = 4 << 10;
+
 /// What an open asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OpenHow {
@@ -100,9 +103,13 @@ impl<M: Machine> Vfs<M> {
             let wants_more = mode.write || flags & (O_CREAT | O_TRUNC) != 0;
             return match wants_more {
                 true => Err(Errno::EISDIR),
-                false => Ok(File::new(self.env(), inode, None, flags)),
+                false => self
+                    .env()
+                    .reserve(HEAP_PER_FILE)
+                    .map(|()| File::new(self.env(), inode, None, flags)),
             };
         }
+        self.env().reserve(HEAP_PER_FILE)?;
         let ops = Arc::clone(&inode).open(mode)?;
         if flags & O_TRUNC != 0 && !is_new && is_regular(kind) {
             inode.truncate(0)?;

@@ -8,7 +8,6 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::any::Any;
 
@@ -92,7 +91,7 @@ impl<M: Machine> Pipe<M> {
     /// ENOMEM.
     pub(super) fn new(env: &Arc<Env<M>>, dev: u64, ino: u64) -> Result<Arc<Self>, Errno> {
         env.reserve(HEAP_BYTES)?;
-        let ring = vec![0; CAPACITY].into_boxed_slice();
+        let ring = env.buffer(CAPACITY)?.into_boxed_slice();
         let state = State { ring, first: 0, len: 0, readers: 0, writers: 0 };
         Ok(Arc::new(Self {
             env: Arc::clone(env),
@@ -201,7 +200,7 @@ impl<M: Machine> PipeEnd<M> {
 impl<M: Machine> FileOps<M> for PipeEnd<M> {
     fn read(&self, _at: u64, to: &mut dyn Sink, nonblock: bool) -> Result<usize, Errno> {
         let pipe = &self.pipe;
-        let mut buf = vec![0; to.room().min(PIPE_BUF)];
+        let mut buf = pipe.env.buffer(to.room().min(PIPE_BUF))?;
         let mut done = 0;
         while to.room() > 0 {
             let seen = pipe.changed.now();
@@ -230,7 +229,7 @@ impl<M: Machine> FileOps<M> for PipeEnd<M> {
 
     fn write(&self, _at: WriteAt, from: &mut dyn Source, nonblock: bool) -> Result<Written, Errno> {
         let whole = from.left() <= PIPE_BUF;
-        let mut buf = vec![0; from.left().min(PIPE_BUF)];
+        let mut buf = self.pipe.env.buffer(from.left().min(PIPE_BUF))?;
         let (mut done, mut result) = (0, Ok(()));
         while from.left() > 0 && result.is_ok() {
             let len = from.left().min(PIPE_BUF);

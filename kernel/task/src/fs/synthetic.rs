@@ -7,7 +7,6 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
-use alloc::vec;
 use alloc::vec::Vec;
 use core::any::Any;
 
@@ -326,7 +325,7 @@ impl<M: Machine> FileOps<M> for OpenText<M> {
 
     fn write(&self, at: WriteAt, from: &mut dyn Source, _nonblock: bool) -> Result<Written, Errno> {
         let Body::Text(_, Some(store)) = &self.file.body else { return Err(Errno::EIO) };
-        let mut bytes = vec![0; from.left().min(PAGE_SIZE)];
+        let mut bytes = self.file.fs.env.buffer(from.left().min(PAGE_SIZE))?;
         from.take(&mut bytes)?;
         store(&bytes)?;
         let start = if let WriteAt::Offset(offset) = at { offset } else { 0 };

@@ -51,11 +51,10 @@ impl<P: Platform> Kernel<P> {
 
     fn state_of(&self, thread: Option<&Arc<Thread<P>>>) -> u8 {
         let Some(thread) = thread else { return b'Z' };
-        let current = self.sched().current();
         match thread.kernel_thread() {
-            Some(own) if core::ptr::eq(own, current) => b'R',
             _ if thread.process().signals.stop.is_active() => b'T',
-            _ => b'S',
+            Some(own) if self.sched().is_asleep(own) => b'S',
+            _ => b'R',
         }
     }
 }

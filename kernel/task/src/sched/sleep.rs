@@ -76,6 +76,13 @@ impl<P: Platform> Scheduler<P> {
         }
     }
 
+    /// Tells whether a thread sleeps at the moment.
+    pub fn is_asleep(&self, thread: &'static Thread<P>) -> bool {
+        let channel = WaitChannel(thread.channel.load(Ordering::SeqCst));
+        let sleepers = self.queues.lock(channel);
+        sleepers.iter().any(|(_, sleeper)| core::ptr::eq(*sleeper, thread))
+    }
+
     /// Lets every sleeper of the channel re-check its condition.
     pub fn wake_all(&self, channel: WaitChannel) {
         let mut sleepers = self.queues.lock(channel);

@@ -5,7 +5,6 @@
 //! written is on the device when the call returns, and durable after fsync.
 
 use alloc::sync::Arc;
-use alloc::vec;
 use alloc::vec::Vec;
 
 use abi::Errno;
@@ -72,7 +71,7 @@ impl<M: Machine> Device<M> for Disk<M> {
 impl<M: Machine> FileOps<M> for Disk<M> {
     fn read(&self, at: u64, to: &mut dyn Sink, _nonblock: bool) -> Result<usize, Errno> {
         let frame = self.env.system().bounce_frame().map_err(|_| Errno::ENOMEM)?;
-        let mut buf = vec![0; to.room().min(PAGE_SIZE)];
+        let mut buf = self.env.buffer(to.room().min(PAGE_SIZE))?;
         let mut done = 0;
         loop {
             let from = at.saturating_add(done as u64);
@@ -96,7 +95,7 @@ impl<M: Machine> FileOps<M> for Disk<M> {
     fn write(&self, at: WriteAt, from: &mut dyn Source, _nonblock: bool) -> Result<Written, Errno> {
         let frame = self.env.system().bounce_frame().map_err(|_| Errno::ENOMEM)?;
         let start = if let WriteAt::Offset(offset) = at { offset } else { self.len_bytes() };
-        let mut buf = vec![0; from.left().min(PAGE_SIZE)];
+        let mut buf = self.env.buffer(from.left().min(PAGE_SIZE))?;
         let (mut done, mut result) = (0, Ok(()));
         while from.left() > 0 && result.is_ok() {
             let to = start.saturating_add(done as u64);

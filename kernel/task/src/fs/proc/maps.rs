@@ -5,30 +5,31 @@ use alloc::vec::Vec;
 
 use abi::Errno;
 use abi::stat::{major, minor};
-use base::PAGE_SIZE;
+use base::{PAGE_SIZE, Vpn};
 use hal::Machine;
-use mm::{AreaFlags, AreaView};
+use mm::{AreaFlags, AreaView, Mm};
 
 use super::root::ProcFs;
-use super::source::ProcessView;
 use super::{Text, put};
 
 /// Column at which names start.
 const NAME_COLUMN: usize = 73;
 
-/// Shows the areas.
-pub(super) fn show<M: Machine>(view: &ProcessView<M>, proc: &ProcFs<M>) -> Result<Vec<u8>, Errno> {
-    let mut text = Text::default();
-    let Some(mm) = &view.mm else { return Ok(text.0) };
-    for area in mm.area_views() {
-        put_line(&mut text, &area, proc)?;
-    }
-    Ok(text.0)
+/// Iterates over the areas, looking for the next one each time: an address space may have more of
+/// them than there is room for a list.
+pub(super) fn areas<M: Machine>(mm: &Mm<M>) -> impl Iterator<Item = AreaView<M>> + use<'_, M> {
+    let mut page = Vpn::new(0);
+    core::iter::from_fn(move || {
+        let area = mm.next_area_view(page)?;
+        page = area.pages.end;
+        Some(area)
+    })
 }
 
 /// Appends the line of an area.
 pub(super) fn put_line<M: Machine>(
     text: &mut Text,
+    _mm: &Mm<M>,
     area: &AreaView<M>,
     proc: &ProcFs<M>,
 ) -> Result<(), Errno> {

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | meminfo, vmstat, stat, swaps, mounts, sys/... | `system.rs` |
 //! | PID, self, thread-self | `root.rs`, `pid.rs` |
-//! | PID/maps, smaps | `maps.rs`, `smaps.rs` |
+//! | PID/maps, smaps | `maps.rs`, `smaps.rs`, as they are read `areas_text.rs` |
 //! | PID/pagemap | `pagemap.rs` |
 //! | PID/status, stat, statm, cmdline | `status.rs` |
 //! | what is asked of the process layer | `source.rs` |
@@ -13,6 +13,7 @@
 //! A process that is looked at may end meanwhile: what is left is shown, and then ESRCH is
 //! returned. Its address space is kept from being torn down by a user of it ([`MmUser`]).
 
+mod areas_text;
 mod maps;
 mod pagemap;
 mod pid;

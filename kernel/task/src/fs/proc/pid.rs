@@ -10,7 +10,9 @@ use core::any::Any;
 use abi::Errno;
 use abi::stat::{S_IFDIR, S_IFLNK, S_IFREG, Stat, StatFs};
 use hal::Machine;
+use hal::sleep_lock::SleepLock;
 
+use super::areas_text::{self, AreaText, PutArea};
 use super::root::{PID_INOS, ProcFs, parse_pid};
 use super::source::ProcessView;
 use super::{maps, pagemap, smaps, status};
@@ -25,6 +27,8 @@ type ShowText<M> = fn(&ProcessView<M>, &ProcFs<M>) -> Result<Vec<u8>, Errno>;
 enum Kind<M: Machine> {
     /// A text.
     Text(ShowText<M>),
+    /// A text made area by area.
+    Areas(PutArea<M>),
     /// The text `oom_score_adj` and its like, which take what they show.
     Setting(&'static str),
     /// The state of each page.
@@ -56,7 +60,7 @@ impl<M: Machine> Copy for Kind<M> {}
 impl<M: Machine> Kind<M> {
     fn mode(self) -> u32 {
         match self {
-            Kind::Text(_) => S_IFREG | 0o444,
+            Kind::Text(_) | Kind::Areas(_) => S_IFREG | 0o444,
             Kind::Setting(_) => S_IFREG | 0o644,
             Kind::PageMap => S_IFREG | 0o400,
             Kind::Exe | Kind::Cwd | Kind::Root => S_IFLNK | 0o777,
@@ -77,14 +81,14 @@ fn entries<M: Machine>() -> [(&'static str, Kind<M>); 20] {
         ("cwd", Kind::Cwd),
         ("environ", Kind::Text(status::environ)),
         ("exe", Kind::Exe),
-        ("maps", Kind::Text(maps::show)),
+        ("maps", Kind::Areas(maps::put_line)),
         ("mounts", Kind::Text(status::mounts)),
         ("oom_adj", Kind::Setting("0\n")),
         ("oom_score", Kind::Text(status::oom_score)),
         ("oom_score_adj", Kind::Setting("0\n")),
         ("pagemap", Kind::PageMap),
         ("root", Kind::Root),
-        ("smaps", Kind::Text(smaps::show)),
+        ("smaps", Kind::Areas(smaps::put_area)),
         ("smaps_rollup", Kind::Text(smaps::show_rollup)),
         ("stat", Kind::Text(status::stat)),
         ("statm", Kind::Text(status::statm)),
@@ -185,9 +189,10 @@ impl<M: Machine> Inode<M> for PidDir<M> {
 
     fn open(self: Arc<Self>, _mode: OpenMode) -> Result<Arc<dyn FileOps<M>>, Errno> {
         match self.kind {
-            Kind::Text(_) | Kind::Setting(_) | Kind::PageMap => {
+            Kind::Text(_) | Kind::Areas(_) | Kind::Setting(_) | Kind::PageMap => {
                 self.view()?;
-                Ok(Arc::new(OpenNode { node: self, text: SnapShot::default() }))
+                let areas = SleepLock::new(AreaText::default());
+                Ok(Arc::new(OpenNode { node: self, text: SnapShot::default(), areas }))
             }
             _ => Err(Errno::EISDIR),
         }
@@ -296,6 +301,8 @@ impl<M: Machine> PidDir<M> {
 struct OpenNode<M: Machine> {
     node: Arc<PidDir<M>>,
     text: SnapShot,
+    /// Held while it is read, as user memory is copied: Linux's seq_file does the same.
+    areas: SleepLock<AreaText>,
 }
 
 impl<M: Machine> FileOps<M> for OpenNode<M> {
@@ -303,6 +310,9 @@ impl<M: Machine> FileOps<M> for OpenNode<M> {
         let proc = &self.node.proc;
         match self.node.kind {
             Kind::Text(show) => self.text.read(at, to, || show(&self.node.view()?, proc)),
+            Kind::Areas(put) => {
+                areas_text::read(&self.areas, &self.node.view()?, proc, put, at, to)
+            }
             Kind::Setting(text) => self.text.read(at, to, || Ok(Vec::from(text))),
             _ => pagemap::read(&self.node.view()?, at, to),
         }

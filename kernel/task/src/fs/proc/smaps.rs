@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use abi::Errno;
 use base::PAGE_SIZE;
 use hal::Machine;
-use mm::{AreaFlags, ResidentView};
+use mm::{AreaFlags, AreaView, Mm, ResidentView};
 
 use super::root::ProcFs;
 use super::source::ProcessView;
@@ -15,20 +15,21 @@ use super::{Text, maps, put};
 
 const PAGE_KIB: u64 = PAGE_SIZE as u64 / 1024;
 
-/// Shows each area with its numbers.
-pub(super) fn show<M: Machine>(view: &ProcessView<M>, proc: &ProcFs<M>) -> Result<Vec<u8>, Errno> {
-    let mut text = Text::default();
-    let Some(mm) = &view.mm else { return Ok(text.0) };
-    for area in mm.area_views() {
-        maps::put_line(&mut text, &area, proc)?;
-        put_kib(&mut text, "Size:", area.pages.nr_pages() * PAGE_KIB);
-        put_kib(&mut text, "KernelPageSize:", PAGE_KIB);
-        put_kib(&mut text, "MMUPageSize:", PAGE_KIB);
-        put_counts(&mut text, &mm.resident_view(area.pages));
-        put!(text, "THPeligible:    {:8}\n", 0);
-        put_flags(&mut text, area.flags);
-    }
-    Ok(text.0)
+/// Appends an area with its numbers.
+pub(super) fn put_area<M: Machine>(
+    text: &mut Text,
+    mm: &Mm<M>,
+    area: &AreaView<M>,
+    proc: &ProcFs<M>,
+) -> Result<(), Errno> {
+    maps::put_line(text, mm, area, proc)?;
+    put_kib(text, "Size:", area.pages.nr_pages() * PAGE_KIB);
+    put_kib(text, "KernelPageSize:", PAGE_KIB);
+    put_kib(text, "MMUPageSize:", PAGE_KIB);
+    put_counts(text, &mm.resident_view(area.pages));
+    put!(text, "THPeligible:    {:8}\n", 0);
+    put_flags(text, area.flags);
+    Ok(())
 }
 
 /// Shows the sum over all areas.
@@ -38,13 +39,14 @@ pub(super) fn show_rollup<M: Machine>(
 ) -> Result<Vec<u8>, Errno> {
     let mut text = Text::default();
     let mm = view.mm.as_ref().ok_or(Errno::ESRCH)?;
-    let areas = mm.area_views();
-    let start = areas.first().map_or(0, |area| area.pages.start.base().get());
-    let end = areas.last().map_or(0, |area| area.pages.end.base().get());
+    let (mut start, mut end) = (None, 0);
     let mut sum = ResidentView::default();
-    for area in &areas {
+    for area in maps::areas(mm) {
+        start.get_or_insert(area.pages.start.base().get());
+        end = area.pages.end.base().get();
         add(&mut sum, &mm.resident_view(area.pages));
     }
+    let start = start.unwrap_or(0);
     put!(text, "{start:08x}-{end:08x} ---p 00000000 00:00 0 ");
     while text.0.len() < 73 {
         text.0.push(b' ');

@@ -2,7 +2,6 @@
 //! This file is the texts about one process: status, stat, statm, cmdline, comm (Linux
 //! fs/proc/array.c, fs/proc/base.c).
 
-use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -13,7 +12,7 @@ use mm::{AreaFlags, MmStats};
 
 use super::root::ProcFs;
 use super::source::ProcessView;
-use super::{Text, put, system};
+use super::{Text, maps, put, system};
 
 const PAGE_KIB: u64 = PAGE_SIZE as u64 / 1024;
 
@@ -28,24 +27,24 @@ pub(super) fn comm<M: Machine>(view: &ProcessView<M>, _proc: &ProcFs<M>) -> Show
     Ok(text)
 }
 
-pub(super) fn cmdline<M: Machine>(view: &ProcessView<M>, _proc: &ProcFs<M>) -> Shown {
-    Ok(read_strings(view, &view.args))
+pub(super) fn cmdline<M: Machine>(view: &ProcessView<M>, proc: &ProcFs<M>) -> Shown {
+    read_strings(view, proc, &view.args)
 }
 
-pub(super) fn environ<M: Machine>(view: &ProcessView<M>, _proc: &ProcFs<M>) -> Shown {
-    Ok(read_strings(view, &view.env))
+pub(super) fn environ<M: Machine>(view: &ProcessView<M>, proc: &ProcFs<M>) -> Shown {
+    read_strings(view, proc, &view.env)
 }
 
 /// Reads strings from the process's own memory, which it may have changed, or unmapped.
-fn read_strings<M: Machine>(view: &ProcessView<M>, range: &Range<u64>) -> Vec<u8> {
-    let Some(mm) = &view.mm else { return Vec::new() };
+fn read_strings<M: Machine>(view: &ProcessView<M>, proc: &ProcFs<M>, range: &Range<u64>) -> Shown {
+    let Some(mm) = &view.mm else { return Ok(Vec::new()) };
     let len = range.end.saturating_sub(range.start).min(MAX_STRINGS) as usize;
-    let mut bytes = vec![0; len];
+    let mut bytes = proc.fs().env().buffer(len)?;
     let done = mm.read_remote(VirtAddr::new(range.start), &mut bytes);
     if let Err(stop) = done {
         bytes.truncate(stop.done);
     }
-    bytes
+    Ok(bytes)
 }
 
 pub(super) fn oom_score<M: Machine>(view: &ProcessView<M>, _proc: &ProcFs<M>) -> Shown {
@@ -73,7 +72,7 @@ impl Sizes {
     fn of<M: Machine>(view: &ProcessView<M>) -> Self {
         let Some(mm) = &view.mm else { return Self::default() };
         let mut sizes = Self { stats: mm.stats(), ..Self::default() };
-        for area in mm.area_views() {
+        for area in maps::areas(mm) {
             let pages = area.pages.nr_pages();
             let has = |flag| area.flags.contains(flag);
             if has(AreaFlags::STACK) {

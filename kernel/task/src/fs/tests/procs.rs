@@ -264,3 +264,32 @@ fn settings_take_what_they_show() {
         assert_eq!(rig.text("/sys/devices/system/cpu/online"), "0-1\n");
     });
 }
+
+#[test]
+fn maps_reads_the_same_in_pieces_of_any_size() {
+    with_process(|rig, mm| {
+        let flags = AreaFlags::READ | AreaFlags::EXEC;
+        for page in 0..50 {
+            let at = Placement::Fixed(Vpn::new(0x1000 + 2 * page));
+            mm.map(MapRequest::anon(at, 1, flags)).unwrap();
+        }
+        for path in ["/proc/7/maps", "/proc/7/smaps"] {
+            let whole = rig.content(path).unwrap();
+            let file = rig.open(path, 0).unwrap();
+            for len in [1, 7, 1000, 100_000] {
+                let mut all = Vec::new();
+                loop {
+                    match read_at(&file, all.len() as u64, len).unwrap() {
+                        part if part.is_empty() => break,
+                        part => all.extend(part),
+                    }
+                }
+                assert!(all == whole, "{path} by {len}");
+            }
+            // Forward and back again.
+            assert_eq!(read_at(&file, 500, 100).unwrap(), whole[500..600]);
+            assert_eq!(read_at(&file, 100, 100).unwrap(), whole[100..200]);
+            assert_eq!(read_at(&file, whole.len() as u64 + 9, 100).unwrap(), b"");
+        }
+    });
+}

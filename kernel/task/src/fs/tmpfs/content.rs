@@ -9,7 +9,6 @@
 //! ends the read.
 
 use alloc::sync::Arc;
-use alloc::vec;
 
 use abi::Errno;
 use abi::open::{FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE};
@@ -67,7 +66,7 @@ impl<M: Machine> Content<M> {
     /// EFAULT, EIO, ENOMEM, when no byte was read.
     pub fn read(&self, env: &Env<M>, at: u64, to: &mut dyn Sink) -> Result<usize, Errno> {
         let mut done = 0;
-        let mut buf = vec![0; to.room().min(PAGE_SIZE)];
+        let mut buf = env.buffer(to.room().min(PAGE_SIZE))?;
         while to.room() > 0 {
             let from = at.saturating_add(done as u64);
             let left = self.object.len_bytes().saturating_sub(from);
@@ -117,7 +116,7 @@ impl<M: Machine> Content<M> {
         if start >= MAX_LEN && from.left() > 0 {
             return Err(Errno::EFBIG);
         }
-        let mut buf = vec![0; from.left().min(PAGE_SIZE)];
+        let mut buf = env.buffer(from.left().min(PAGE_SIZE))?;
         let (mut done, mut result) = (0, Ok(()));
         while from.left() > 0 && result.is_ok() {
             let to = start + done as u64;

@@ -100,7 +100,7 @@ fn ppoll<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
     if nr_fds > MAX_FILES {
         return Err(Errno::EINVAL);
     }
-    let mut bytes = vec![0; nr_fds * PollFd::SIZE];
+    let mut bytes = call.vfs().env().buffer(nr_fds * PollFd::SIZE)?;
     call.kernel.copy_in(call.thread, fds_at, &mut bytes)?;
     let (entries, _) = bytes.as_chunks::<{ PollFd::SIZE }>();
     let mut fds: Vec<PollFd> = entries.iter().map(PollFd::from_bytes).collect();

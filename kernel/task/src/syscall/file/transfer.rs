@@ -2,14 +2,13 @@
 //! This file holds the calls that move bytes between files, and offsets.
 
 use alloc::sync::Arc;
-use alloc::vec;
 
 use abi::{Errno, number};
 use base::PAGE_SIZE;
 use hal::Platform;
 
 use super::{Call, Outcome, Row};
-use crate::fs::{File, SliceSink, SliceSource};
+use crate::fs::{Env, File, SliceSink, SliceSource};
 
 impl<P: Platform> Call<'_, P> {
     pub(in crate::syscall) const TRANSFER: &'static [Row<P>] = &[
@@ -45,7 +44,8 @@ fn sendfile<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
     if at.is_some_and(|at| at > i64::MAX as u64) {
         return Err(Errno::EINVAL);
     }
-    let result = copy_file(&from, &to, &mut at, call.arg(3).min(MAX_BYTES) as usize);
+    let len = call.arg(3).min(MAX_BYTES) as usize;
+    let result = copy_file(call.vfs().env(), &from, &to, &mut at, len);
     if let Some(at) = at {
         call.write(at_user, &at.to_le_bytes())?;
     }
@@ -53,12 +53,13 @@ fn sendfile<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
 }
 
 fn copy_file<P: Platform>(
+    env: &Env<P>,
     from: &Arc<File<P>>,
     to: &Arc<File<P>>,
     at: &mut Option<u64>,
     len: usize,
 ) -> Result<usize, Errno> {
-    let mut buf = vec![0; PAGE_SIZE];
+    let mut buf = env.buffer(PAGE_SIZE)?;
     let mut done = 0;
     while done < len {
         let wanted = PAGE_SIZE.min(len - done);
@@ -93,7 +94,7 @@ fn getdents64<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
     // A buffer of any size may be filled in part; a longest entry fits the smallest one used here.
     const AT_MOST: usize = 32 << 10;
     let file = call.file_at(0)?;
-    let mut buf = vec![0; (call.arg_u32(2) as usize).min(AT_MOST)];
+    let mut buf = call.vfs().env().buffer((call.arg_u32(2) as usize).min(AT_MOST))?;
     let len = file.list(&mut buf)?;
     call.write(call.arg(1), &buf[..len])?;
     Ok(count(len))
