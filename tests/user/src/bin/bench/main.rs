@@ -8,6 +8,7 @@
 
 #![expect(unsafe_code, reason = "loops of known length")]
 
+mod flat;
 mod rows;
 mod table;
 
@@ -41,6 +42,8 @@ fn main() -> ExitCode {
     let since_entry = since_kernel_entry();
     table::unit(rows::clock_counts_instructions());
     table::line("kernel entry to first user instruction", &format!("{:?}", since_entry));
+    // First, while no operation below has needed more of anything at a time.
+    metadata();
     table::heading();
     Row::of_call("null system call (per call)", rows::null_call(), "1254", "120").print();
     for (name, measure, linux, aim) in OPERATIONS {
@@ -52,7 +55,7 @@ fn main() -> ExitCode {
             }
         }
     }
-    metadata();
+    flat::print();
     ExitCode::SUCCESS
 }
 
