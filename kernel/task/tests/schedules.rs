@@ -8,7 +8,8 @@ use std::sync::Arc;
 use base::percpu::CpuId;
 use base::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use hal::sim::{SimConfig, SimMachine, Stopped, explore};
-use hal::{Clock, Devices, PowerAction, WaitChannel};
+use hal::{Clock, Devices, PowerAction, RunUser, WaitChannel};
+use mm::{Mm, System};
 use task::{Scheduler, UserState, Woken};
 
 /// How a test says that it is over.
@@ -135,6 +136,43 @@ fn jobs_one_after_the_other_run_once_each() {
                     sched.wake_all(WaitChannel::of(&*job_done));
                 });
                 sched.sleep_until(channel, &mut || nr_done.load(SeqCst) == round);
+            }
+            sched.machine().power(DONE);
+        });
+    });
+}
+
+/// A thread that has ended may be given its next job, with another user state, before it has left
+/// the CPU. Each job finds its own registers in the CPU, at its start and after others ran.
+#[test]
+fn reused_thread_runs_with_the_user_state_of_its_job() {
+    explore(0..NR_SEEDS, |seed| {
+        run(seed, |sched| {
+            let system = System::new(sched.machine().clone());
+            let nr_done = Arc::new(AtomicU64::new(0));
+            let user = |tls| {
+                let mm = Mm::new(&system).unwrap();
+                (tls, UserState { mm: Some(mm), tls, ..UserState::default() })
+            };
+            // Made before, so that a thread is taken as soon as it is free.
+            let users: Vec<_> = (1..=6).map(user).collect();
+            for (round, user) in users {
+                let job_done = Arc::clone(&nr_done);
+                let job = move || {
+                    assert_eq!(sched.machine().save_tls(), round, "at the start");
+                    sched.yield_now();
+                    assert_eq!(sched.machine().save_tls(), round, "after another thread");
+                    let old = sched.replace_user(UserState::default());
+                    old.mm.as_ref().unwrap().put_user();
+                    drop(old);
+                    job_done.fetch_add(1, SeqCst);
+                };
+                sched.spawn(user, job).unwrap();
+                // Does not sleep, to be there when the other CPU is about to leave the thread.
+                while nr_done.load(SeqCst) != round {
+                    sched.yield_now();
+                    base::sync::relax();
+                }
             }
             sched.machine().power(DONE);
         });

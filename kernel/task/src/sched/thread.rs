@@ -29,6 +29,8 @@ pub struct Thread<P: Platform> {
     /// Ends interruptible sleeps: a signal is pending.
     pub(super) interrupt: AtomicBool,
     job: SpinLock<Option<Job>, lock_level::Task>,
+    /// The registers of `user` are in the CPU that it runs on.
+    is_loaded: AtomicBool,
     user: SpinLock<UserState<P>, lock_level::Task>,
 }
 
@@ -59,6 +61,7 @@ impl<P: Platform> Thread<P> {
             channel: AtomicU64::new(0),
             interrupt: AtomicBool::new(false),
             job: SpinLock::new(None),
+            is_loaded: AtomicBool::new(false),
             user: SpinLock::new(UserState::default()),
         }))
     }
@@ -82,7 +85,9 @@ impl<P: Platform> Thread<P> {
     /// Saves what the next thread overwrites.
     pub(super) fn leave_user(&self, machine: &P) {
         let mut user = self.user.lock();
-        if user.mm.is_some() {
+        // A thread that is free may have been given the user state of its next job already, none of
+        // which is in this CPU.
+        if self.is_loaded.swap(false, Ordering::Relaxed) && user.mm.is_some() {
             machine.save_fp(&mut user.fp);
             user.tls = machine.save_tls();
         }
@@ -91,6 +96,7 @@ impl<P: Platform> Thread<P> {
     /// Loads what user code needs.
     pub(super) fn enter_user(&self, machine: &P) {
         let user = self.user.lock();
+        self.is_loaded.store(true, Ordering::Relaxed);
         match &user.mm {
             Some(mm) => {
                 mm.activate();
@@ -150,9 +156,16 @@ impl<P: Platform> Scheduler<P> {
             if let Some(job) = job {
                 job();
             }
+            // Its address space is gone. From here on the user state is the next job's, which may be
+            // given to it at once.
+            me.is_loaded.store(false, Ordering::Relaxed);
             // Free from here on; whoever takes it before it has left enqueues it on this CPU.
             self.free.lock().push(me);
             self.switch_away();
+            // It is its own successor when it was enqueued before it had left.
+            if !me.is_loaded.load(Ordering::Relaxed) {
+                me.enter_user(self.machine);
+            }
         }
     }
 }
