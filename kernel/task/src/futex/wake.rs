@@ -50,7 +50,7 @@ impl<P: Platform> Kernel<P> {
 
 impl<P: Platform> Call<'_, P> {
     /// Wakes argument 2 sleepers of `from`, moves up to argument 3 of the others to `to`. Returns how
-    /// many were woken, and with a comparison (`expected`) those that were moved as well.
+    /// many were woken or moved (Linux: `task_count` in kernel/futex/requeue.c).
     pub(super) fn futex_requeue(&self, from: Key, to: Key, expected: Option<u32>) -> Outcome {
         let (nr_wake, nr_move) = (self.arg_i32(2), self.arg_i32(3));
         if nr_wake < 0 || nr_move < 0 {
@@ -59,8 +59,7 @@ impl<P: Platform> Call<'_, P> {
         let work = |queues: &mut Queues| {
             let nr_woken =
                 self.kernel.wake_some(queues, from, nr_wake as u32, FUTEX_BITSET_MATCH_ANY);
-            let nr_moved = move_some(queues, from, to, nr_move as usize);
-            nr_woken + if expected.is_some() { nr_moved } else { 0 }
+            nr_woken + move_some(queues, from, to, nr_move as usize)
         };
         match expected {
             None => Ok(work(&mut self.kernel.futexes.queues.lock())),
@@ -103,11 +102,12 @@ impl<P: Platform> Call<'_, P> {
 }
 
 fn move_some(queues: &mut Queues, from: Key, to: Key, limit: usize) -> u64 {
-    if from == to {
-        return 0;
-    }
     let Some(queue) = queues.get_mut(&from) else { return 0 };
     let nr = limit.min(queue.len());
+    if from == to {
+        // They count as moved, as on Linux.
+        return nr as u64;
+    }
     let moved: VecDeque<_> = queue.drain(..nr).collect();
     if queue.is_empty() {
         queues.remove(&from);
