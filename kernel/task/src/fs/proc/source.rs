@@ -81,7 +81,8 @@ pub struct MmUser<M: Machine>(Arc<Mm<M>>);
 impl<M: Machine> MmUser<M> {
     /// Becomes a user, unless it is being torn down.
     pub fn new(mm: Arc<Mm<M>>) -> Option<Self> {
-        mm.get_user().then_some(Self(mm))
+        // Not `then_some`: a value that is made and dropped would put a user that it never was.
+        if mm.get_user() { Some(Self(mm)) } else { None }
     }
 }
 

@@ -266,6 +266,19 @@ fn settings_take_what_they_show() {
 }
 
 #[test]
+fn an_address_space_that_is_gone_gets_no_user() {
+    Rig::run(|rig| {
+        let mm = Mm::new(rig.vfs.env().system()).unwrap();
+        let user = MmUser::new(Arc::clone(&mm)).unwrap();
+        mm.put_user();
+        assert!(!mm.is_dead(), "the looker-on is the last user");
+        drop(user);
+        assert!(mm.is_dead());
+        assert!(MmUser::new(mm).is_none());
+    });
+}
+
+#[test]
 fn maps_reads_the_same_in_pieces_of_any_size() {
     with_process(|rig, mm| {
         let flags = AreaFlags::READ | AreaFlags::EXEC;
