@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 
 use user_tests::memory::{self, ANON, Mapping, PAGE, RW};
-use user_tests::process;
+use user_tests::process::{self, Ended};
 
 user_tests::tests!(
     maps_has_a_line_for_a_mapping,
@@ -18,6 +18,7 @@ user_tests::tests!(
     links_lead_to_program_directory_and_files,
     arguments_and_environment_are_shown,
     a_child_is_listed_until_it_is_waited_for,
+    processes_that_end_while_they_are_read_harm_nobody,
     threads_are_listed,
     meminfo_and_vmstat_have_their_lines,
     mounts_names_proc,
@@ -183,6 +184,38 @@ fn a_child_is_listed_until_it_is_waited_for() {
     child.wait();
     assert!(!listed("/proc").contains(&pid));
     assert!(fs::metadata(format!("/proc/{pid}")).is_err());
+}
+
+fn processes_that_end_while_they_are_read_harm_nobody() {
+    // Three readers look at everything about everybody while children come and go.
+    let readers: Vec<_> = (0..3)
+        .map(|_| {
+            process::fork(|| {
+                loop {
+                    for pid in listed("/proc").iter().filter(|name| name.parse::<u32>().is_ok()) {
+                        for file in ["maps", "smaps", "status", "stat", "cmdline"] {
+                            let _ = fs::read(format!("/proc/{pid}/{file}"));
+                        }
+                        let _ = fs::read_link(format!("/proc/{pid}/exe"));
+                        if let Ok(pagemap) = File::open(format!("/proc/{pid}/pagemap")) {
+                            let _ = pagemap.read_at(&mut [0; 512], 0x400 * 8);
+                        }
+                        if let Ok(fds) = fs::read_dir(format!("/proc/{pid}/fd")) {
+                            fds.for_each(|fd| drop(fd.map(|fd| fs::read_link(fd.path()))));
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    for round in 0..100 {
+        let child = process::fork(|| round % 7);
+        assert_eq!(child.wait(), Ended::Exited(round % 7));
+    }
+    for reader in readers {
+        reader.kill(libc::SIGKILL);
+        assert_eq!(reader.wait(), Ended::Killed(libc::SIGKILL));
+    }
 }
 
 fn threads_are_listed() {
