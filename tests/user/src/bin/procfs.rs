@@ -209,7 +209,13 @@ fn processes_that_end_while_they_are_read_harm_nobody() {
         })
         .collect();
     for round in 0..100 {
-        let child = process::fork(|| round % 7);
+        let child = process::fork(|| {
+            // Memory whose end takes a while, in which it is looked at.
+            let mapping = Mapping::anonymous(1000 * PAGE);
+            mapping.pages().for_each(|page| memory::store(page, 1));
+            std::mem::forget(mapping);
+            round % 7
+        });
         assert_eq!(child.wait(), Ended::Exited(round % 7));
     }
     for reader in readers {
