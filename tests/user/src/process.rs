@@ -150,6 +150,12 @@ pub fn action(signal: i32) -> &'static str {
     }
 }
 
+/// Has SIGALRM end the process, or what it waits for, after so many seconds.
+pub fn alarm(seconds: u32) {
+    // SAFETY: the call sets a timer.
+    unsafe { libc::alarm(seconds) };
+}
+
 /// Returns the process id, as the kernel says it now.
 pub fn pid() -> u32 {
     sys::call(libc::SYS_getpid, []).expect("getpid") as u32

@@ -175,9 +175,9 @@ pub fn are_per_granule() -> bool {
     first_difference(page.start(), 0).is_none()
 }
 
-/// Returns how many bytes the tags of swapped pages take, if this kernel says so.
+/// Returns how many bytes are used for swapped pages: slots and tags, if this kernel says so.
 pub fn stored_bytes() -> Option<u64> {
-    meminfo::read("SwapTags")
+    meminfo::read("SwapMetadata")
 }
 
 /// Goes on only where each granule has a tag of its own.
