@@ -55,6 +55,8 @@ impl<M: Machine> Mm<M> {
     }
 }
 
+/// Returns the first page that starts at or above `addr`; behind the last page of user space there is
+/// none, and its number is the end of them.
 fn page_above(addr: VirtAddr) -> base::Vpn {
-    VirtAddr::new(addr.get() + base::PAGE_SIZE as u64 - 1).page()
+    base::Vpn::new(addr.get().div_ceil(base::PAGE_SIZE as u64))
 }
