@@ -51,13 +51,15 @@ struct State {
     /// Where the oldest byte is.
     first: usize,
     len: usize,
+    /// Bytes taken whose reader has not said yet whether it got them; their room is kept.
+    held: usize,
     readers: usize,
     writers: usize,
 }
 
 impl State {
     fn room(&self) -> usize {
-        self.ring.len() - self.len
+        self.ring.len() - self.len - self.held
     }
 
     /// Appends as many bytes as fit.
@@ -71,7 +73,7 @@ impl State {
         len
     }
 
-    /// Takes the oldest bytes.
+    /// Takes the oldest bytes, to be settled ([`State::settle`]).
     fn pop(&mut self, buf: &mut [u8]) -> usize {
         let len = buf.len().min(self.len);
         let until_wrap = len.min(self.ring.len() - self.first);
@@ -79,7 +81,18 @@ impl State {
         buf[until_wrap..len].copy_from_slice(&self.ring[..len - until_wrap]);
         self.first = (self.first + len) % self.ring.len();
         self.len -= len;
+        self.held += len;
         len
+    }
+
+    /// Says how many of the bytes taken were delivered; the others are the oldest again.
+    fn settle(&mut self, taken: &[u8], delivered: usize) {
+        self.held -= taken.len();
+        for byte in taken[delivered..].iter().rev() {
+            self.first = (self.first + self.ring.len() - 1) % self.ring.len();
+            self.ring[self.first] = *byte;
+            self.len += 1;
+        }
     }
 }
 
@@ -92,7 +105,7 @@ impl<M: Machine> Pipe<M> {
     pub(super) fn new(env: &Arc<Env<M>>, dev: u64, ino: u64) -> Result<Arc<Self>, Errno> {
         env.reserve(HEAP_BYTES)?;
         let ring = env.buffer(CAPACITY)?.into_boxed_slice();
-        let state = State { ring, first: 0, len: 0, readers: 0, writers: 0 };
+        let state = State { ring, first: 0, len: 0, held: 0, readers: 0, writers: 0 };
         Ok(Arc::new(Self {
             env: Arc::clone(env),
             dev,
@@ -210,9 +223,12 @@ impl<M: Machine> FileOps<M> for PipeEnd<M> {
             let is_end = state.writers == 0;
             drop(state);
             if len > 0 {
-                pipe.env.changed(&pipe.changed);
+                // A reader whose memory cannot be written loses nothing.
                 let put = put_counted(to, &buf[..len]);
-                done += *put.as_ref().unwrap_or(&0);
+                let delivered = *put.as_ref().unwrap_or(&0);
+                pipe.state.lock().settle(&buf[..len], delivered);
+                pipe.env.changed(&pipe.changed);
+                done += delivered;
                 if put != Ok(len) {
                     return or_partial(done, put.map(|_| ()));
                 }
