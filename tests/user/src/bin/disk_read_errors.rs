@@ -10,7 +10,7 @@ use user_tests::process::{self, Ended};
 use user_tests::trial::Skip;
 
 user_tests::tests!(
-    lost_page_is_sigbus_and_its_neighbours_are_intact,
+    s000_r15_lost_page_is_sigbus_and_its_neighbours_are_intact,
     lost_page_kills_the_one_who_touches_it,
     lost_page_can_be_given_up_and_used_again,
 );
@@ -35,7 +35,7 @@ fn paged_out() -> Result<(Mapping, Vec<usize>), Skip> {
     Ok((mapping, lost))
 }
 
-fn lost_page_is_sigbus_and_its_neighbours_are_intact() -> Result<(), Skip> {
+fn s000_r15_lost_page_is_sigbus_and_its_neighbours_are_intact() -> Result<(), Skip> {
     let (mapping, lost) = paged_out()?;
     for page in mapping.pages() {
         if lost.contains(&page) {

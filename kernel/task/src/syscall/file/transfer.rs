@@ -95,9 +95,14 @@ fn getdents64<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
     const AT_MOST: usize = 32 << 10;
     let file = call.file_at(0)?;
     let mut buf = call.vfs().env().buffer((call.arg_u32(2) as usize).min(AT_MOST))?;
+    let before = file.seek(0, abi::open::SEEK_CUR);
     let len = file.list(&mut buf)?;
-    call.write(call.arg(1), &buf[..len])?;
-    Ok(count(len))
+    let written = call.write(call.arg(1), &buf[..len]);
+    if let (Err(_), Ok(before)) = (&written, before) {
+        // What the caller did not get comes again.
+        file.seek(before as i64, abi::open::SEEK_SET)?;
+    }
+    written.map(|()| count(len))
 }
 
 fn fsync<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
