@@ -37,7 +37,10 @@ impl<T> RwSleepLock<T> {
         lock_level::assert_may_sleep();
         let inner = match self.try_read_fair() {
             Some(inner) => inner,
-            None => self.sleep_for(machine, || self.try_read_fair()),
+            None => {
+                self.wake_sleepers(machine);
+                self.sleep_for(machine, || self.try_read_fair())
+            }
         };
         SleepReadGuard { inner, _wake: WakeOnDrop { sleepers: &self.sleepers, machine } }
     }
@@ -61,13 +64,25 @@ impl<T> RwSleepLock<T> {
     /// Shares the lock if that takes no waiting.
     #[inline]
     pub fn try_read<'a, W: Wait>(&'a self, machine: &'a W) -> Option<SleepReadGuard<'a, T, W>> {
-        let inner = self.try_read_fair()?;
+        let Some(inner) = self.try_read_fair() else {
+            self.wake_sleepers(machine);
+            return None;
+        };
         Some(SleepReadGuard { inner, _wake: WakeOnDrop { sleepers: &self.sleepers, machine } })
     }
 
     /// Returns the value; no lock is needed with exclusive access.
     pub fn get_mut(&mut self) -> &mut T {
         self.cell.get_mut()
+    }
+
+    /// Lets sleepers try again after a failed attempt to share the lock. The attempt was counted as a
+    /// reader for a moment (`spin` adds first and looks then); a writer that tried in that moment
+    /// found a lock taken that nobody will unlock. Attempts of sleepers need not do this: they are
+    /// made one at a time, with the channel locked.
+    #[cold]
+    fn wake_sleepers<W: Wait>(&self, machine: &W) {
+        drop(WakeOnDrop { sleepers: &self.sleepers, machine });
     }
 
     fn try_read_fair(&self) -> Option<TryReadGuard<'_, T>> {
