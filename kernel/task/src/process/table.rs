@@ -16,8 +16,9 @@ use super::{ExitStatus, Process, Thread};
 
 /// Numbers are below this, as on Linux by default.
 pub const MAX_PID: u32 = 32_768;
-/// Memory that one thread may cost: a 16th of all memory holds the stacks of the most threads.
-const FRAMES_PER_THREAD: u64 = 128;
+/// Memory that one thread may cost: a 64th of all memory holds the stacks of the most threads, and
+/// as many small processes fit into the rest.
+const FRAMES_PER_THREAD: u64 = 512;
 /// The number of the first process.
 pub const INIT: u32 = 1;
 
