@@ -58,7 +58,7 @@ impl<E: Event> Counters<E> {
         Self { rows: (0..nr_cpus).map(|_| row()).collect(), events: core::marker::PhantomData }
     }
 
-    /// Counts `n` events on `cpu`.
+    /// Counts `n` events on `cpu`. A negative number in two's complement counts down.
     #[inline(always)]
     pub fn add(&self, cpu: CpuId, event: E, n: u64) {
         self.rows[cpu.get()].0[event.index()].fetch_add(n, Relaxed);
@@ -66,14 +66,17 @@ impl<E: Event> Counters<E> {
 
     /// Returns the sum over all CPUs. Exact when no CPU counts meanwhile.
     pub fn total(&self, event: E) -> u64 {
-        self.rows.iter().map(|row| row.0[event.index()].load(Relaxed)).sum()
+        self.sum(event.index())
     }
 
     /// Iterates over wire names and sums, in the order of the enum.
     pub fn totals(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        E::NAMES.iter().enumerate().map(|(index, name)| {
-            (*name, self.rows.iter().map(|row| row.0[index].load(Relaxed)).sum())
-        })
+        E::NAMES.iter().enumerate().map(|(index, name)| (*name, self.sum(index)))
+    }
+
+    /// Adds a column up; what one CPU has counted up another may have counted down.
+    fn sum(&self, index: usize) -> u64 {
+        self.rows.iter().fold(0, |sum, row| sum.wrapping_add(row.0[index].load(Relaxed)))
     }
 }
 
@@ -99,6 +102,9 @@ mod tests {
         counters.add(CpuId::new(1), Sample::Fault, 3);
         counters.add(CpuId::new(1), Sample::Free, 1);
         assert_eq!(counters.total(Sample::Fault), 5);
+        counters.add(CpuId::new(0), Sample::Free, (-1_i64) as u64);
+        assert_eq!(counters.total(Sample::Free), 0, "counted up on one CPU, down on another");
+        counters.add(CpuId::new(0), Sample::Free, 1);
         assert_eq!(counters.totals().collect::<Vec<_>>(), [("pgfault", 5), ("pgfree", 1)]);
     }
 }

@@ -84,5 +84,19 @@ base::events! {
         HeapGrow = "heap_grow",
         /// Block requests for swap.
         SwapRequest = "swap_requests",
+        /// Blocks of 2 MiB that a first touch got.
+        ThpFaultAlloc = "thp_fault_alloc",
+        /// First touches that could have had 2 MiB, and took less for want of a run of frames.
+        ThpFaultFallback = "thp_fault_fallback",
+        /// Folios of 2 MiB split.
+        ThpSplitPage = "thp_split_page",
+        /// Folios of 2 MiB that somebody held, and that were not split.
+        ThpSplitPageFailed = "thp_split_page_failed",
+        /// Folios of 2 MiB found partly mapped and queued to be split.
+        ThpDeferredSplitPage = "thp_deferred_split_page",
+        /// Folios of 2 MiB swapped out whole.
+        ThpSwpOut = "thp_swpout",
+        /// Folios of 2 MiB split because they could not be swapped out whole.
+        ThpSwpOutFallback = "thp_swpout_fallback",
     }
 }

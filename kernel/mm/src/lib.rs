@@ -15,6 +15,7 @@
 //! | when TLBs forget, and who waits | `tlb/` |
 //! | swap slots, the swap cache, tags of swapped pages | `swap/` |
 //! | what is reclaimed, and how | `reclaim/` |
+//! | which sizes of folios are used | `thp/` |
 //! | tmpfs files and shared anonymous memory | `shmem/` |
 //! | what is counted | `events.rs` |
 //!
@@ -56,6 +57,7 @@ mod run_map;
 mod shmem;
 mod swap;
 mod system;
+mod thp;
 mod tlb;
 mod vma;
 
@@ -68,6 +70,10 @@ pub use rmap::MmId;
 pub use shmem::{PagePool, Shmem, ShmemError};
 pub use swap::{AreaInfo, SwapOffError, SwapOnError, tag_codec};
 pub use system::System;
+pub use thp::{
+    Defrag, Enabled, OrderSet, Settings, SizeEnabled, SizeSettings, Thp, ThpDisable, ThpStat,
+    ThpStats,
+};
 pub use vma::{
     Advice, AdviceError, Area, AreaFlags, AreaView, Areas, Backing, MapError, MapRequest, PageView,
     Placement, ProtectError, RemapError, RemapRequest, ResidentView,

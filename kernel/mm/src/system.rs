@@ -19,6 +19,7 @@ use crate::rmap::SpillTables;
 use crate::run_map::BLOCK_UNITS;
 use crate::shmem::ShmemRegistry;
 use crate::swap::Swap;
+use crate::thp::Thp;
 
 /// The memory manager of one machine.
 pub struct System<M: Machine> {
@@ -36,6 +37,7 @@ pub struct System<M: Machine> {
     mms: MmRegistry<M>,
     shmems: ShmemRegistry<M>,
     zero_page: Pfn,
+    thp: Thp,
     lab: Lab,
 }
 
@@ -66,6 +68,7 @@ impl<M: Machine> System<M> {
             mms: MmRegistry::new(),
             shmems: ShmemRegistry::new(),
             zero_page: Pfn::new(0),
+            thp: Thp::new(nr_cpus),
             lab: Lab::default(),
             machine,
         };
@@ -145,6 +148,11 @@ impl<M: Machine> System<M> {
 
     pub(crate) fn shmems(&self) -> &ShmemRegistry<M> {
         &self.shmems
+    }
+
+    /// Returns settings and statistics of large folios.
+    pub fn thp(&self) -> &Thp {
+        &self.thp
     }
 
     pub(crate) fn lab(&self) -> &Lab {

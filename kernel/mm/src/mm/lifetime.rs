@@ -38,6 +38,7 @@ impl<M: Machine> Mm<M> {
             last_leaf: Default::default(),
             stats: stats::Gauges::with_root(),
             tickets: Tickets::new(),
+            thp_disable: Default::default(),
         });
         system.mms().publish(&mm);
         Ok(mm)

@@ -41,6 +41,7 @@ use hal::{Asid, Machine};
 
 use crate::rmap::MmId;
 use crate::system::System;
+use crate::thp::DisableCell;
 use crate::tlb::Tickets;
 use crate::vma::Areas;
 
@@ -60,6 +61,7 @@ pub struct Mm<M: Machine> {
     last_leaf: tables::LastLeaf,
     stats: stats::Gauges,
     tickets: Tickets,
+    thp_disable: DisableCell,
 }
 
 impl<M: Machine> Mm<M> {
@@ -103,6 +105,10 @@ impl<M: Machine> Mm<M> {
 
     pub(crate) fn gauges(&self) -> &stats::Gauges {
         &self.stats
+    }
+
+    pub(crate) fn thp_disable_cell(&self) -> &DisableCell {
+        &self.thp_disable
     }
 
     pub(crate) fn tickets(&self) -> &Tickets {

@@ -50,6 +50,7 @@ impl<M: Machine> Mm<M> {
         let mut child_areas = child.write_areas();
         (child_areas.mmap_top, child_areas.brk) = (areas.mmap_top, areas.brk);
         child_areas.stack_limit = areas.stack_limit;
+        child.set_thp_disable(self.thp_disable());
         let mut gather = TlbGather::complete_at_finish(self);
         for area in areas.iter().filter(|area| !area.flags.contains(AreaFlags::DONT_FORK)) {
             child_areas.insert(area.clone());
