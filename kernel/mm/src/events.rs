@@ -38,9 +38,9 @@ base::events! {
         SwpOutZero = "swpout_zero",
         /// Pages of zeroes swapped in without I/O.
         SwpInZero = "swpin_zero",
-        /// Reads from swap that failed.
+        /// Pages that could not be read from swap.
         SwpInError = "swpin_error",
-        /// Writes to swap that failed.
+        /// Pages that could not be written to swap.
         SwpOutError = "swpout_error",
         /// Swap slots that will not be used again because writing to them failed.
         SwapSlotRetired = "swap_slot_retired",
@@ -80,6 +80,10 @@ base::events! {
         TlbDsb = "tlb_dsb",
         /// Entries taken away that no TLB could hold.
         TlbElided = "tlb_elided",
+        /// Block mappings split into pages.
+        ThpSplitPmd = "thp_split_pmd",
+        /// Runs of 16 entries unfolded because some of them were to change.
+        ContUnfold = "cont_unfold",
         /// 2 MiB blocks given to the kernel's heap.
         HeapGrow = "heap_grow",
         /// Block requests for swap.

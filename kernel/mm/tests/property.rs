@@ -41,11 +41,22 @@ fn machine_of(seed: u64, nr_cpus: usize) -> SimConfig {
     SimConfig { nr_cpus, hw_access_flag, hw_dirty, judges_new_mappings, ..config(seed) }
 }
 
+/// Lets anonymous memory have the sizes of folios that the seed chooses.
+fn choose_sizes(world: &World, seed: u64) {
+    let mut dice = Dice::new(seed ^ 0x512e5);
+    for order in 2..=9 {
+        if dice.one_in(3) {
+            world.allow_order(order);
+        }
+    }
+}
+
 /// Several processes take turns; everything is checked between turns now and then.
 #[test]
 fn processes_in_turn_agree_with_the_oracle() {
     explore(seeds(if cfg!(shuttle) { 40 } else { 1000 }), |seed| {
         let world = World::new(machine_of(seed, 3));
+        choose_sizes(&world, seed);
         let before = world.footprint();
         let mut dice = Dice::new(seed);
         let mut actors = vec![Actor::new(world.process(CPU0), dice.next())];
@@ -86,6 +97,7 @@ fn processes_in_turn_agree_with_the_oracle() {
 fn processes_in_turn_survive_failing_disks_and_allocations() {
     explore(seeds(if cfg!(shuttle) { 20 } else { 300 }), |seed| {
         let world = World::new(machine_of(seed, 2)).patient();
+        choose_sizes(&world, seed);
         let before = world.footprint();
         let mut dice = Dice::new(seed);
         let mut actors = vec![Actor::new(world.process(CPU0), dice.next())];
@@ -135,6 +147,7 @@ fn processes_at_once_agree_with_the_oracle() {
         // A page may be mapped anew (by fork) while another address space that unmaps it has not
         // completed its invalidation: both see a page that is read-only and alive.
         let world = World::new(SimConfig { judges_new_mappings: false, ..machine_of(seed, 4) });
+        choose_sizes(&world, seed);
         let before = world.footprint();
         let mut first = Actor::new(world.process(CPU0), seed);
         (0..3).for_each(|_| first.map());

@@ -237,6 +237,57 @@ impl Pte {
         self.0 & bit::CONTIGUOUS != 0
     }
 
+    /// Returns the entry as one of a run of 16 that a TLB may cache as one: frames and pages from a
+    /// multiple of 16 on, alike in all but access and dirty state (Arm ARM D8.7.1).
+    #[must_use]
+    pub const fn contiguous(self) -> Self {
+        Self(self.0 | bit::CONTIGUOUS)
+    }
+
+    /// Returns the entry as one that stands for itself.
+    #[must_use]
+    pub const fn alone(self) -> Self {
+        Self(self.0 & !bit::CONTIGUOUS)
+    }
+
+    /// Returns the entry that maps the frame `n` further up, the same otherwise.
+    #[must_use]
+    #[inline(always)]
+    pub const fn advanced(self, n: u32) -> Self {
+        Self(self.0 + ((n as u64) << base::PAGE_SHIFT))
+    }
+
+    /// Tells whether `other` maps the same frame with the same rights: access and dirty state do not
+    /// matter.
+    #[inline(always)]
+    pub const fn is_like(self, other: Self) -> bool {
+        // AP[2] is dirty state where DBM is set, and set where it is not.
+        const USE: u64 = bit::ACCESSED | bit::SW_DIRTY | bit::READ_ONLY;
+        (self.0 ^ other.0) & !USE == 0
+    }
+
+    /// Returns the entry with the access and dirty state of `other` added to its own.
+    #[must_use]
+    #[inline(always)]
+    pub const fn used_like(self, other: Self) -> Self {
+        let young = if other.is_young() { self.young() } else { self };
+        if other.is_dirty() { young.dirty() } else { young }
+    }
+
+    /// Returns the raw bits of the level-2 entry that maps the 2 MiB from this entry's frame on.
+    pub const fn block(self) -> u64 {
+        self.0 & !(bit::PAGE_OR_TABLE | bit::CONTIGUOUS)
+    }
+
+    /// Reads a level-2 entry: what [`Pte::block`] was made of, `None` when it maps no block.
+    pub const fn of_block(raw: u64) -> Option<Self> {
+        if TablePte::decode(raw).is_none() && Self::is_present(raw) {
+            Some(Self(raw | bit::PAGE_OR_TABLE))
+        } else {
+            None
+        }
+    }
+
     /// Tells whether an access by user code goes through this entry without a fault, on a machine
     /// whose hardware sets the access flag (`af`) and dirty state (`dbm`) or does not.
     pub const fn permits(self, write: bool, execute: bool, af: bool, dbm: bool) -> bool {

@@ -8,21 +8,21 @@ use base::{Pfn, Vpn};
 use hal::{PteMem, PteSlot};
 
 use crate::level::Level;
-use crate::pte::TablePte;
+use crate::pte::{Pte, TablePte};
 
 /// Where a walk ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Found {
     /// The level-3 table that holds the page's entry.
     Leaf(Pfn),
-    /// An entry above level 3 that points to no table.
+    /// The level-2 entry that maps the page and 511 others as one block.
+    Block(PteSlot),
+    /// An empty entry above level 3.
     Hole {
         /// Level of the entry.
         level: Level,
         /// The entry.
         slot: PteSlot,
-        /// Its raw bits: 0, or a block mapping at level 2.
-        raw: u64,
     },
 }
 
@@ -39,7 +39,8 @@ pub fn find<M: PteMem>(machine: &M, root: Pfn, page: Vpn) -> Found {
         let raw = machine.load(slot);
         match TablePte::decode(raw) {
             Some(entry) => table = entry.table(),
-            None => return Found::Hole { level, slot, raw },
+            None if Pte::of_block(raw).is_some() => return Found::Block(slot),
+            None => return Found::Hole { level, slot },
         }
     }
     Found::Leaf(table)

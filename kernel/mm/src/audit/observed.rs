@@ -53,6 +53,7 @@ impl Observed {
         assert!(self.tables.insert(table), "table page {table:?} is in two places");
         self.mms.entry(mm.id()).or_default().tables += 1;
         let mut live = 0;
+        let mut blocks = 0;
         for index in 0..512 {
             let raw = mm.machine().load(PteSlot::new(table, index));
             if raw == 0 {
@@ -61,16 +62,32 @@ impl Observed {
             live += 1;
             let page = first.add(index as u64 * level.span_pages());
             match level.below() {
-                Some(below) => {
-                    let entry = TablePte::decode(raw);
-                    let entry = entry.unwrap_or_else(|| panic!("{level:?} entry {raw:#x}"));
-                    self.walk_table(mm, below, entry.table(), page);
-                }
+                Some(below) => match TablePte::decode(raw) {
+                    Some(entry) => self.walk_table(mm, below, entry.table(), page),
+                    None => {
+                        assert_eq!(level, Level::L2, "entry {raw:#x} at {page:?}");
+                        self.walk_block(mm, page, raw);
+                        blocks += 1;
+                    }
+                },
                 None => self.walk_entry(mm, page, raw),
             }
         }
+        for spare in mm.system().words().spares(table) {
+            assert!(self.tables.insert(spare), "table page {spare:?} is in two places");
+            self.mms.entry(mm.id()).or_default().tables += 1;
+            blocks -= 1;
+        }
+        assert_eq!(blocks, 0, "blocks without a table set aside, of table {table:?}");
         let kept = mm.system().words().lock_table(table).nr_live();
         assert_eq!(kept, live, "entries in use of table {table:?}: kept, found");
+    }
+
+    fn walk_block<M: Machine>(&mut self, mm: &Arc<Mm<M>>, page: Vpn, raw: u64) {
+        let pte = Pte::of_block(raw).unwrap_or_else(|| panic!("block {raw:#x} at {page:?}"));
+        for n in 0..512 {
+            self.walk_present(mm, page.add(n), pte.advanced(n as u32));
+        }
     }
 
     fn walk_entry<M: Machine>(&mut self, mm: &Arc<Mm<M>>, page: Vpn, raw: u64) {

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! This file gives private anonymous memory its first page.
+//! This file gives private anonymous memory its first pages.
 //!
 //! A load maps the zero page, which every address space shares and no folio owns. A store gets a
-//! folio of its own, zeroed; if the area is tagged, its tags are zeroed in the same pass.
+//! folio of its own, zeroed, the largest that the area may have and that there is a run of frames
+//! for; if the area is tagged, its tags are zeroed in the same pass.
 
-use base::{Order, Pfn};
-use hal::Machine;
-use pgtable::{MemType, Pte};
+use base::{Order, Pfn, Vpn};
+use hal::{Machine, PteTable};
+use pgtable::{MemType, Pte, index_of};
 
 use super::{FaultError, Site};
 use crate::events::MmEvent;
@@ -14,6 +15,7 @@ use crate::folio::{Folio, FolioFlags, FolioRef};
 use crate::frame::{AllocMode, MteState, OutOfMemory};
 use crate::mm::{Mm, Resident};
 use crate::system::System;
+use crate::thp::{OrderSet, ThpStat};
 
 impl<M: Machine> Mm<M> {
     pub(super) fn fault_anonymous(&self, site: &Site<'_, M>, table: Pfn) -> Result<(), FaultError> {
@@ -25,23 +27,82 @@ impl<M: Machine> Mm<M> {
             }
             return Ok(());
         }
-        let folio = self.system().alloc_zeroed_page(site.area.flags.mem_type())?;
+        let (folio, start) = self.alloc_for(site, table)?;
+        let nr = folio.order().nr_pages();
         let mut lock = self.lock_leaf_table(table);
-        if lock.load(site.page) == 0 {
+        if lock.is_empty_run(start, nr) {
             let pte = site.read_only_pte(folio.head()).writable().dirty();
             self.system().sync_code(&folio, pte);
-            self.map_new_page(site.page, folio);
-            lock.exchange(site.page, pte.raw());
+            self.map_new_folio(start, folio);
+            lock.fill_run(start, nr, pte);
         }
         Ok(())
     }
 
-    /// Does the bookkeeping for a new anonymous folio of one page that is about to be mapped at
-    /// `page`, and puts it on the LRU list. The table is locked.
-    pub(super) fn map_new_page(&self, page: base::Vpn, folio: FolioRef<'_, M>) {
+    /// Allocates the largest folio that the area may have here and whose pages nothing maps yet.
+    /// Returns the page that its first page belongs at, too.
+    fn alloc_for(
+        &self,
+        site: &Site<'_, M>,
+        table: Pfn,
+    ) -> Result<(FolioRef<'_, M>, Vpn), OutOfMemory> {
+        let orders = self.allowed_orders(site.area);
+        if !orders.is_empty() {
+            let entries = self.machine().table(table);
+            let is_empty = |start: Vpn, order: Order| {
+                let first = index_of(start);
+                (first..first + order.nr_pages() as usize).all(|index| entries.load(index) == 0)
+            };
+            // A folio of 2 MiB is mapped as a block, and not here.
+            let orders = orders.minus(OrderSet::of(Order::BLOCK));
+            for order in orders.fitting(site.page, site.area.pages()).iter() {
+                let start = site.page.align_down(order.nr_pages().into());
+                if !is_empty(start, order) {
+                    continue;
+                }
+                if let Some(folio) = self.alloc_large(site, order) {
+                    return Ok((folio, start));
+                }
+            }
+        }
+        Ok((self.system().alloc_zeroed_page(site.area.flags.mem_type())?, site.page))
+    }
+
+    /// Tells whether a store may get a folio of `order`: the area may have it, and it fits.
+    pub(super) fn wants_order(&self, site: &Site<'_, M>, order: Order) -> bool {
+        site.is_write()
+            && self
+                .allowed_orders(site.area)
+                .intersect(OrderSet::of(order))
+                .fitting(site.page, site.area.pages())
+                .contains(order)
+    }
+
+    /// Allocates a zeroed large folio, or counts that there was none.
+    pub(super) fn alloc_large(&self, site: &Site<'_, M>, order: Order) -> Option<FolioRef<'_, M>> {
+        let system = self.system();
+        let may_reclaim = system.thp().settings().may_reclaim(site.area.flags);
+        let mode = if may_reclaim { AllocMode::MayReclaim } else { AllocMode::NoReclaim };
+        let folio = system.alloc_zeroed_folio(order, site.area.flags.mem_type(), mode).ok();
+        let is_block = order == Order::BLOCK;
+        let (stat, event) = match folio {
+            Some(_) => (ThpStat::AnonFaultAlloc, MmEvent::ThpFaultAlloc),
+            None => (ThpStat::AnonFaultFallback, MmEvent::ThpFaultFallback),
+        };
+        system.count_thp(stat, order, 1);
+        if is_block {
+            system.count(event, 1);
+        }
+        folio
+    }
+
+    /// Does the bookkeeping for a new anonymous folio that is about to be mapped as a whole from
+    /// `page` on, and puts it on the LRU list. The table is locked.
+    pub(super) fn map_new_folio(&self, page: Vpn, folio: FolioRef<'_, M>) {
         let (id, folio) = folio.into_parts();
-        self.system().map_new_folio(folio, self.id(), page, 1);
-        self.gauges().add_resident(Resident::Anon, 1);
+        let nr = folio.order().nr_pages();
+        self.system().map_new_folio(folio, self.id(), page, nr);
+        self.gauges().add_resident(Resident::Anon, nr.into());
         self.system().lru().add_new(self.system(), id, folio);
     }
 }
@@ -53,20 +114,36 @@ impl<M: Machine> System<M> {
     ///
     /// [`OutOfMemory`] after reclaim has done what it can.
     pub(crate) fn alloc_zeroed_page(&self, mem: MemType) -> Result<FolioRef<'_, M>, OutOfMemory> {
+        self.alloc_zeroed_folio(Order::PAGE, mem, AllocMode::MayReclaim)
+    }
+
+    /// Allocates an anonymous folio, zeroed; its tags too if it is for tagged memory.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] when `mode` permits no more, or no run of frames is free.
+    #[inline]
+    pub(crate) fn alloc_zeroed_folio(
+        &self,
+        order: Order,
+        mem: MemType,
+        mode: AllocMode,
+    ) -> Result<FolioRef<'_, M>, OutOfMemory> {
         let mte = match mem {
             MemType::Normal => MteState::Untagged,
             MemType::Tagged => MteState::Tagged,
         };
         let flags = FolioFlags::UPTODATE | FolioFlags::DIRTY;
-        let folio = self.alloc_folio(Order::PAGE, flags, mte, AllocMode::MayReclaim)?;
+        let folio = self.alloc_folio(order, flags, mte, mode)?;
+        let nr_pages = u64::from(order.nr_pages());
         match mte {
             MteState::Tagged => {
-                self.machine().zero_frame_and_tags(folio.head());
-                self.count(MmEvent::MteTagsZeroed, 1);
+                folio.frames().for_each(|pfn| self.machine().zero_frame_and_tags(pfn));
+                self.count(MmEvent::MteTagsZeroed, nr_pages);
             }
-            _ => self.machine().zero_frame(folio.head()),
+            _ => folio.frames().for_each(|pfn| self.machine().zero_frame(pfn)),
         }
-        self.count(MmEvent::PgAlloc, 1);
+        self.count(MmEvent::PgAlloc, nr_pages);
         Ok(folio)
     }
 

@@ -6,7 +6,7 @@
 //! space maps it (known exactly), no swap entry refers to it, nobody holds a reference. Otherwise
 //! the page is copied, with its tags if it has any.
 
-use base::{Order, Pfn};
+use base::{Order, Pfn, Vpn};
 use hal::Machine;
 use pgtable::{Entry, Pte};
 
@@ -28,8 +28,7 @@ impl<M: Machine> Mm<M> {
         }
         if !site.area.is_private() {
             // A shared page that was mapped for a load.
-            lock.update(site.page, |raw| Pte::from_raw(raw).young().writable().dirty().raw());
-            self.forget_locally(site.page);
+            self.update_whole_run(&mut lock, site.page, |pte| pte.young().writable().dirty());
             return Ok(false);
         }
         if pte.is_special() {
@@ -46,12 +45,23 @@ impl<M: Machine> Mm<M> {
     /// is older than the one in memory.
     fn set_what_hardware_did_not(&self, site: &Site<'_, M>, lock: &mut PageTableLock<'_, M>) {
         let is_write = site.is_write();
-        lock.update(site.page, |raw| {
-            let pte = Pte::from_raw(raw).young();
-            if is_write { pte.dirty().raw() } else { pte.raw() }
+        self.update_whole_run(lock, site.page, |pte| {
+            if is_write { pte.young().dirty() } else { pte.young() }
         });
-        // A permission fault may come from a cached entry; one without access flag is not cached.
-        self.forget_locally(site.page);
+    }
+
+    /// Changes the entry of `page`, and with it those that a TLB may hold together with it, and makes
+    /// this CPU forget the old one: a permission fault may come from a cached entry.
+    fn update_whole_run(
+        &self,
+        lock: &mut PageTableLock<'_, M>,
+        page: Vpn,
+        change: impl Fn(Pte) -> Pte,
+    ) {
+        let is_run = matches!(lock.entry(page), Entry::Present(pte) if pte.is_contiguous());
+        let nr = if is_run { Order::CONT.nr_pages() } else { 1 };
+        lock.update_run(page.align_down(nr.into()), nr, change);
+        self.forget_locally(page);
     }
 
     /// Gives a store to the zero page a page of its own.
@@ -62,7 +72,7 @@ impl<M: Machine> Mm<M> {
         if is_zero_page {
             let pte = site.read_only_pte(folio.head()).writable().dirty();
             self.system().sync_code(&folio, pte);
-            self.map_new_page(site.page, folio);
+            self.map_new_folio(site.page, folio);
             self.replace_mapping(&mut lock, site.page, |_| pte.raw());
         }
         Ok(())
@@ -87,10 +97,12 @@ impl<M: Machine> Mm<M> {
         }
         let pte = site.read_only_pte(copy.head()).writable().dirty();
         self.system().sync_code(&copy, pte);
-        self.map_new_page(site.page, copy);
+        self.map_new_folio(site.page, copy);
+        self.unfold(&mut lock, site.page);
+        let run = self.run_at(&lock, site.page, seen.alone(), 1).expect("a folio's page");
         let old = self.replace_mapping(&mut lock, site.page, |_| pte.raw());
         // No TLB has the old entry any more: nothing is left for a gather to wait for.
-        let left = self.forget_mapping(site.page, Pte::from_raw(old));
+        let left = self.forget_mapping(&run, Pte::from_raw(old));
         drop(lock);
         left.into_iter().for_each(|left| self.system().free_orphan(left));
         self.system().count(MmEvent::CowCopy, 1);
@@ -126,8 +138,7 @@ impl<M: Machine> Mm<M> {
             && folio.swap_entry().is_none()
             && folio.has_no_other_reference(1);
         if alone {
-            lock.update(site.page, |raw| Pte::from_raw(raw).young().writable().dirty().raw());
-            self.forget_locally(site.page);
+            self.update_whole_run(&mut lock, site.page, |pte| pte.young().writable().dirty());
         }
         alone
     }

@@ -7,6 +7,7 @@
 //! 1. Find the area under the shared mmap lock; judge the access (`access` below). A fault just
 //!    below the stack grows it (`stack.rs`).
 //! 2. Look at the entry without its lock, to know what to allocate.
+//!    A level-2 entry without a table: a block (`block.rs`).
 //! 3. Nothing there: a zeroed page or the zero page (`anonymous.rs`), or a page of the object
 //!    (`shared.rs`). A swap entry: bring the page back (`swap_in.rs`). A frame: set what the
 //!    hardware did not, or copy (`copy_on_write.rs`).
@@ -17,6 +18,7 @@
 //! one more.
 
 mod anonymous;
+mod block;
 mod copy_on_write;
 mod shared;
 mod stack;
@@ -28,7 +30,7 @@ use pgtable::{Entry, NonPresent, Prot, Pte};
 
 use crate::events::MmEvent;
 use crate::frame::OutOfMemory;
-use crate::mm::Mm;
+use crate::mm::{Mapped, Mm};
 use crate::vma::Area;
 
 /// Why an access cannot be made possible.
@@ -114,7 +116,14 @@ impl<M: Machine> Mm<M> {
             return Err(FaultError::Denied);
         }
         let site = Site { area, page, access };
-        let table = self.ensure_leaf_table(page)?;
+        let table = match self.last_leaf_table(page) {
+            Some(table) => table,
+            None => match self.mapped_at(page) {
+                Some(Mapped::Block(slot)) => return self.fault_block(&site, slot).map(|()| false),
+                None if self.fault_whole_block(&site)? => return Ok(false),
+                Some(Mapped::Table(_)) | None => self.ensure_leaf_table(page)?,
+            },
+        };
         let raw = self.machine().load(hal::PteSlot::new(table, pgtable::index_of(page)));
         match Entry::decode(raw) {
             Entry::Empty => match area.object_page(page) {

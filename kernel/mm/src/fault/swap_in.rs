@@ -6,15 +6,17 @@
 //! then the slot's count lowered and the entry written, both under the table's lock. The slot and
 //! its tags live until the folio leaves the cache, which takes the folio lock held here.
 
-use base::{Pfn, Vpn};
-use hal::{Access, Machine, PteSlot};
-use pgtable::{Entry, MemType, NonPresent, Pte, SwapEntry};
+use base::{Order, Pfn, Vpn};
+use hal::{Access, Machine, PteSlot, PteTable};
+use pgtable::{ENTRIES_PER_TABLE, Entry, MemType, NonPresent, Pte, SwapEntry, index_of};
 
 use super::{FaultError, Site};
-use crate::folio::{FolioFlags, FolioLock};
-use crate::mm::{Mm, Resident};
+use crate::folio::{FolioFlags, FolioLock, FolioRef};
+use crate::frame::AllocMode;
+use crate::mm::{Mapped, Mm, PageTableLock, Resident};
 use crate::rmap::base_of;
 use crate::swap::SwapInError;
+use crate::thp::ThpStat;
 use crate::vma::Area;
 
 impl<M: Machine> Mm<M> {
@@ -25,7 +27,7 @@ impl<M: Machine> Mm<M> {
     ///
     /// [`FaultError`] when there is no memory for it, or it cannot be read.
     pub(crate) fn fault_in_swapped(&self, area: &Area<M>, page: Vpn) -> Result<(), FaultError> {
-        let Some(table) = self.leaf_table(page) else { return Ok(()) };
+        let Some(Mapped::Table(table)) = self.mapped_at(page) else { return Ok(()) };
         let raw = self.machine().load(PteSlot::new(table, pgtable::index_of(page)));
         let Entry::NonPresent(NonPresent::Swap { entry, .. }) = Entry::decode(raw) else {
             return Ok(());
@@ -42,10 +44,12 @@ impl<M: Machine> Mm<M> {
         seen: u64,
     ) -> Result<bool, FaultError> {
         let system = self.system();
-        let (folio, is_major) = match system.swap_in(entry, FolioFlags::empty()) {
+        let (folio, is_major) = match self.swap_in_largest(site, table, entry) {
             Ok(found) => found,
             // Somebody else has brought it back, or swapoff has: look again.
-            Err(SwapInError::Stale) => return self.check_stale(site, table, seen, entry),
+            Err(SwapInError::Stale | SwapInError::Unfit) => {
+                return self.check_stale(site, table, seen, entry);
+            }
             Err(SwapInError::Unreadable) => return Err(FaultError::NoContent),
             Err(SwapInError::OutOfMemory) => return Err(FaultError::OutOfMemory),
         };
@@ -60,46 +64,108 @@ impl<M: Machine> Mm<M> {
         if !folio.has(FolioFlags::UPTODATE) {
             return Err(FaultError::NoContent);
         }
-        let pfn = folio.head().add(index);
-        if site.area.flags.mem_type() == MemType::Tagged {
-            // The slot's tags were restored with the content; a page that never had any gets zeroes.
-            system.make_page_tagged(pfn);
-        }
-        system.sync_code(&folio, site.read_only_pte(pfn));
-        self.map_swapped_page(site, table, seen, &folio, index, entry)?;
+        system.sync_code(&folio, site.read_only_pte(folio.head()));
+        self.map_swapped_pages(site, table, &folio, index, first)?;
         Ok(is_major)
     }
 
-    fn map_swapped_page(
+    /// Returns the folio that caches the slot, or reads the largest that the area may have here and
+    /// whose pages' entries name the slots of one aligned run.
+    fn swap_in_largest(
         &self,
         site: &Site<'_, M>,
         table: Pfn,
-        seen: u64,
-        folio: &FolioLock<'_, M>,
-        index: u32,
         entry: SwapEntry,
-    ) -> Result<(), FaultError> {
+    ) -> Result<(FolioRef<'_, M>, bool), SwapInError> {
         let system = self.system();
-        let pfn = folio.head().add(index);
-        let mut lock = self.lock_leaf_table(table);
-        if lock.load(site.page) != seen {
-            return Ok(());
+        let orders = self.allowed_orders(site.area);
+        if !orders.is_empty() {
+            for order in orders.fitting(site.page, site.area.pages()).iter() {
+                if !self.names_aligned_run(site.page, table, entry, order) {
+                    continue;
+                }
+                let mode = AllocMode::NoReclaim;
+                match system.swap_in_order(entry, order, FolioFlags::empty(), mode) {
+                    Err(SwapInError::Unfit) => {}
+                    Err(SwapInError::OutOfMemory) => {
+                        system.count_thp(ThpStat::SwpinFallback, order, 1);
+                    }
+                    result => return result,
+                }
+            }
         }
-        system.map_folio(folio, self.id(), base_of(site.page, index), 1)?;
-        system.drop_slots(entry, 1);
-        let pte = self.swapped_pte(site, pfn, folio);
-        lock.exchange(site.page, pte.raw());
-        self.gauges().add_resident(Resident::of(folio), 1);
-        self.gauges().add_swap(-1);
-        drop(lock);
-        system.lru().mark_accessed(system, folio.id());
-        Ok(())
+        system.swap_in(entry, FolioFlags::empty())
     }
 
-    /// Chooses the rights of a page that comes back: writable at once for a store if nobody else
-    /// can see it, so that the store does not fault again.
-    fn swapped_pte(&self, site: &Site<'_, M>, pfn: Pfn, folio: &FolioLock<'_, M>) -> Pte {
-        let pte = site.read_only_pte(pfn);
+    /// Tells whether the entries of the aligned 2^`order` pages around `page`, whose own names `entry`,
+    /// name an aligned run of slots. Looked at without the lock: what is mapped is decided with it.
+    fn names_aligned_run(&self, page: Vpn, table: Pfn, entry: SwapEntry, order: Order) -> bool {
+        let nr = order.nr_pages();
+        let within = page.get() as u32 & (nr - 1);
+        if entry.slot & (nr - 1) != within {
+            return false;
+        }
+        let entries = self.machine().table(table);
+        let first = SwapEntry { slot: entry.slot - within, ..entry };
+        let first_index = index_of(page) - within as usize;
+        (0..nr).all(|n| entries.load(first_index + n as usize) == swapped(first.add(n)))
+    }
+
+    /// Maps the page `index` of a cached folio, whose first slot is `first`, and with it all others
+    /// that the area and the table have here and whose entries still name their slots.
+    fn map_swapped_pages(
+        &self,
+        site: &Site<'_, M>,
+        table: Pfn,
+        folio: &FolioLock<'_, M>,
+        index: u32,
+        first: SwapEntry,
+    ) -> Result<(), FaultError> {
+        let system = self.system();
+        let mut window = Window::around(site, folio.order(), index, first);
+        let mut lock = self.lock_leaf_table(table);
+        if !window.names(&lock, index) {
+            return Ok(());
+        }
+        let mut result = Ok(());
+        let mut mapped = 0;
+        let mut at = window.indices.start;
+        while let Some((run, nr)) = window.next_run(&lock, at) {
+            let base = base_of(site.page, index);
+            if let Err(why) = system.map_folio(folio, self.id(), base, nr) {
+                window.indices.end = run;
+                if run <= index {
+                    result = Err(why.into());
+                }
+                break;
+            }
+            system.drop_slots(first.add(run), nr);
+            mapped += nr;
+            at = run + nr;
+        }
+        let pte = self.swapped_pte(site, folio);
+        let mut at = window.indices.start;
+        while let Some((run, nr)) = window.next_run(&lock, at) {
+            if site.area.flags.mem_type() == MemType::Tagged {
+                // The slots' tags were restored with the content; a page that never had any gets
+                // zeroes.
+                let pages = run..run + nr;
+                pages.for_each(|n| system.make_page_tagged(folio.head().add(n)));
+            }
+            lock.fill_run(window.page(run), nr, pte.advanced(run));
+            at = run + nr;
+        }
+        self.gauges().add_resident(Resident::of(folio), mapped.into());
+        self.gauges().add_swap(-i64::from(mapped));
+        drop(lock);
+        system.lru().mark_accessed(system, folio.id());
+        result
+    }
+
+    /// Chooses the rights of pages that come back, as of the folio's first: writable at once for a
+    /// store if nobody else can see them, so that the store does not fault again.
+    fn swapped_pte(&self, site: &Site<'_, M>, folio: &FolioLock<'_, M>) -> Pte {
+        let pte = site.read_only_pte(folio.head());
         let may_write = site.area.flags.prot().contains(pgtable::Prot::WRITE);
         let alone = may_write
             && site.is_write()
@@ -124,5 +190,48 @@ impl<M: Machine> Mm<M> {
         // wrong. Linux complains and sends SIGBUS as well.
         log::error!("{:?}: {:?} names slot {entry:?}, which is not in use", self.id(), site.page);
         Err(FaultError::NoContent)
+    }
+}
+
+/// Returns the entry that names a slot.
+const fn swapped(entry: SwapEntry) -> u64 {
+    NonPresent::Swap { entry, exclusive: false }.encode()
+}
+
+/// The pages of a folio that an area and a table may map.
+struct Window {
+    /// Page that the folio's page `origin.1` belongs at.
+    origin: (Vpn, u32),
+    /// Slot of the folio's first page.
+    first: SwapEntry,
+    /// The pages that may be mapped.
+    indices: core::ops::Range<u32>,
+}
+
+impl Window {
+    /// Returns the window around `site`, whose page is page `index` of a folio of `order`.
+    fn around<M: Machine>(site: &Site<'_, M>, order: Order, index: u32, first: SwapEntry) -> Self {
+        let area = site.area.pages();
+        let page = site.page;
+        let below = (page.get() - area.start.get()).min(index_of(page) as u64);
+        let above = (area.end.get() - page.get()).min((ENTRIES_PER_TABLE - index_of(page)) as u64);
+        let start = index - index.min(below as u32);
+        let end = order.nr_pages().min(index + above as u32);
+        Self { origin: (page, index), first, indices: start..end }
+    }
+
+    fn page(&self, index: u32) -> Vpn {
+        Vpn::new(self.origin.0.get() + u64::from(index) - u64::from(self.origin.1))
+    }
+
+    fn names<M: Machine>(&self, table: &PageTableLock<'_, M>, index: u32) -> bool {
+        table.load(self.page(index)) == swapped(self.first.add(index))
+    }
+
+    /// Returns the first run from `at` on of pages whose entries name their slots.
+    fn next_run<M: Machine>(&self, table: &PageTableLock<'_, M>, at: u32) -> Option<(u32, u32)> {
+        let start = (at..self.indices.end).find(|index| self.names(table, *index))?;
+        let end = (start..self.indices.end).find(|index| !self.names(table, *index));
+        Some((start, end.unwrap_or(self.indices.end) - start))
     }
 }

@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | free | 0 | none |
 //! | folio page | 1 | 5:4 tag state, 63:32 folio |
-//! | table page | 2 | 8 lock, 25:16 entries in use |
+//! | table page | 2 | 8 lock, 25:16 entries in use, 63:32 first or next table set aside |
 //! | swap table, tag store, zero page, heap | 3, 4, 5, 6 | none |
 //!
 //! The tag state is per *page*, not per folio: a folio may be partly tagged, and a split keeps each
@@ -67,6 +67,8 @@ const LOCK: u64 = 1 << 8;
 const LIVE_SHIFT: u32 = 16;
 const LIVE: u64 = 0x3ff << LIVE_SHIFT;
 const FOLIO_SHIFT: u32 = 32;
+const SPARE_SHIFT: u32 = 32;
+const SPARE: u64 = 0xffff_ffff << SPARE_SHIFT;
 
 /// The words of all frames from the first managed one to the last.
 pub struct FrameWords {
@@ -169,6 +171,16 @@ impl FrameWords {
         true
     }
 
+    /// Returns the tables that are set aside for blocks of a level-2 table.
+    #[cfg(feature = "audit")]
+    pub fn spares(&self, table: Pfn) -> impl Iterator<Item = Pfn> {
+        let next = |table: Pfn| {
+            let spare = (self.word(table).load(Ordering::Relaxed) >> SPARE_SHIFT) as u32;
+            (spare != 0).then(|| Pfn::new(spare))
+        };
+        core::iter::successors(next(table), move |spare| next(*spare))
+    }
+
     /// Waits for the lock of a table page and takes it.
     pub fn lock_table(&self, table: Pfn) -> TableLock<'_> {
         let level = LevelToken::enter();
@@ -223,6 +235,32 @@ impl TableLock<'_> {
     #[inline(always)]
     pub fn add_live(&mut self, change: i32) {
         self.live_change += change;
+    }
+
+    /// Sets `spare`, a table page that nothing leads to, aside for a block mapped by this level-2
+    /// table: the table that the block is to be split into. Linux's `pgtable_trans_huge_deposit()`.
+    pub fn set_aside(&mut self, words: &FrameWords, spare: Pfn) {
+        let first = self.word.load(Ordering::Relaxed) & SPARE;
+        let kind = FrameKind::Table as u64;
+        let before = words.word(spare).swap(kind | first, Ordering::Relaxed);
+        debug_assert_eq!(before, kind, "{spare:?} set aside while in use");
+        self.set_first_spare(first ^ (spare.get() as u64) << SPARE_SHIFT);
+    }
+
+    /// Takes back one of the tables that were set aside; there is one for every block.
+    pub fn take_spare(&mut self, words: &FrameWords) -> Pfn {
+        let first = self.word.load(Ordering::Relaxed) & SPARE;
+        assert!(first != 0, "{:?}: a block without a table set aside", self.table);
+        let spare = Pfn::new((first >> SPARE_SHIFT) as u32);
+        let next = words.word(spare).swap(FrameKind::Table as u64, Ordering::Relaxed) & SPARE;
+        self.set_first_spare(first ^ next);
+        spare
+    }
+
+    /// Changes the name of the first spare table by `change`; the lock bit may be contended for
+    /// meanwhile.
+    fn set_first_spare(&mut self, change: u64) {
+        self.word.fetch_xor(change, Ordering::Relaxed);
     }
 
     /// Returns how many entries of the table are in use.

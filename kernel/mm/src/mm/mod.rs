@@ -18,16 +18,22 @@
 //!   pages; alone for the moment in which a table page is taken out.
 //! - The lock of a table page, for its entries.
 
+mod block;
+mod leaf_table;
 mod lifetime;
 mod registry;
+mod run;
 mod stats;
 mod tables;
 mod user_access;
 
+pub(crate) use block::{BlockLock, SpareTable};
+pub(crate) use leaf_table::PageTableLock;
 pub(crate) use registry::MmRegistry;
+pub(crate) use run::Run;
 pub use stats::MmStats;
 pub(crate) use stats::Resident;
-pub(crate) use tables::PageTableLock;
+pub(crate) use tables::Mapped;
 pub use user_access::RemoteError;
 
 use alloc::sync::Arc;

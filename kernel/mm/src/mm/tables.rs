@@ -4,95 +4,21 @@
 use base::sync::atomic::{AtomicU64, Ordering};
 use base::{PageRange, Pfn, Vpn};
 use hal::{Machine, PteSlot, PteTable};
-use pgtable::{Entry, Found, Level, TablePte, index_of};
+use pgtable::{Found, Level, TablePte};
 
-use super::Mm;
+use super::{Mm, PageTableLock};
 use crate::frame::word::{FrameKind, TableLock};
 use crate::frame::{AllocMode, OutOfMemory};
 use crate::lab::Fault;
 use crate::tlb::TlbGather;
 
-/// Shows that a table page is locked, and reaches its entries.
-#[must_use = "the table is unlocked as soon as the guard is dropped"]
-pub(crate) struct PageTableLock<'m, M: Machine> {
-    entries: M::Table<'m>,
-    lock: TableLock<'m>,
-    /// The lab switch of that name.
-    reads_then_clears: bool,
-}
-
-impl<M: Machine> PageTableLock<'_, M> {
-    /// Returns the raw last-level entry of `page`. Hardware may set its access and dirty bits at
-    /// any time.
-    #[inline]
-    pub(crate) fn load(&self, page: Vpn) -> u64 {
-        self.entries.load(index_of(page))
-    }
-
-    /// Returns what the last-level entry of `page` says.
-    #[inline]
-    pub(crate) fn entry(&self, page: Vpn) -> Entry {
-        Entry::decode(self.load(page))
-    }
-
-    /// Replaces the last-level entry of `page` and returns the old one with all access and dirty
-    /// bits that hardware set until then. What the TLBs need is the caller's to decide: use
-    /// [`TlbGather::replace`] unless the old entry cannot be in one.
-    #[inline]
-    pub(crate) fn exchange(&mut self, page: Vpn, new: u64) -> u64 {
-        self.exchange_at(index_of(page), new)
-    }
-
-    #[inline(always)]
-    fn exchange_at(&mut self, index: usize, new: u64) -> u64 {
-        let old = if self.reads_then_clears {
-            let old = self.entries.load(index);
-            self.entries.store(index, new);
-            old
-        } else {
-            self.entries.exchange(index, new)
-        };
-        self.lock.add_live((new != 0) as i32 - (old != 0) as i32);
-        old
-    }
-
-    /// Changes the last-level entry of `page` by `change`, keeping what hardware does meanwhile,
-    /// and returns (old, new).
-    #[inline]
-    pub(crate) fn update(&mut self, page: Vpn, change: impl Fn(u64) -> u64) -> (u64, u64) {
-        self.update_from(page, self.load(page), change)
-    }
-
-    /// Like [`PageTableLock::update`], for who has just loaded the entry: `old`.
-    #[inline(always)]
-    pub(crate) fn update_from(
-        &mut self,
-        page: Vpn,
-        mut old: u64,
-        change: impl Fn(u64) -> u64,
-    ) -> (u64, u64) {
-        let mut new = change(old);
-        loop {
-            debug_assert_eq!(new != 0, old != 0, "update keeps an entry in use or empty");
-            match self.entries.compare_exchange(index_of(page), old, new) {
-                Ok(()) => return (old, new),
-                Err(now) => (old, new) = (now, change(now)),
-            }
-        }
-    }
-
-    /// Stores the last-level entry of `page`, which is empty.
-    #[inline(always)]
-    pub(crate) fn fill(&mut self, page: Vpn, new: u64) {
-        debug_assert!(self.load(page) == 0 && new != 0, "{page:?}: filled while in use");
-        self.entries.store(index_of(page), new);
-        self.lock.add_live(1);
-    }
-
-    /// Returns how many entries of the table are in use.
-    pub(crate) fn nr_live(&self) -> u32 {
-        self.lock.nr_live()
-    }
+/// What maps the 2 MiB that one level-2 entry spans.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mapped {
+    /// A level-3 table.
+    Table(Pfn),
+    /// The level-2 entry itself. By the time it is locked it may no longer.
+    Block(PteSlot),
 }
 
 /// A leaf table and the 2 MiB it maps: neighbouring faults need no walk.
@@ -146,29 +72,41 @@ impl<M: Machine> Mm<M> {
         self.reach_table(self.system.words().lock_table_nested(table))
     }
 
-    fn lock_table(&self, table: Pfn) -> PageTableLock<'_, M> {
+    pub(super) fn lock_table(&self, table: Pfn) -> PageTableLock<'_, M> {
         self.lock_leaf_table(table)
     }
 
-    /// Returns the level-3 table that holds the entry of `page`, if there is one. The mmap lock is
-    /// held.
+    /// Returns what maps `page`, if anything does. The mmap lock is held.
     #[inline]
-    pub(crate) fn leaf_table(&self, page: Vpn) -> Option<Pfn> {
+    pub(crate) fn mapped_at(&self, page: Vpn) -> Option<Mapped> {
         match pgtable::find(self.machine(), self.root, page) {
-            Found::Leaf(table) => Some(table),
+            Found::Leaf(table) => Some(Mapped::Table(table)),
+            Found::Block(slot) => Some(Mapped::Block(slot)),
             Found::Hole { .. } => None,
         }
     }
 
-    /// Returns the level-3 table of `page`, or the first page after the hole it lies in.
-    pub(crate) fn leaf_table_or_skip(&self, page: Vpn) -> Result<Pfn, Vpn> {
-        match pgtable::find(self.machine(), self.root, page) {
-            Found::Leaf(table) => Ok(table),
-            Found::Hole { level, .. } => Err(level.next_entry(page)),
+    /// Returns what maps the first pages of `pages` that anything maps, and which pages these are:
+    /// they share a level-2 entry. The mmap lock is held.
+    pub(crate) fn next_mapped(&self, pages: PageRange) -> Option<(PageRange, Mapped)> {
+        let mut page = pages.start;
+        while page < pages.end {
+            let mapped = match pgtable::find(self.machine(), self.root, page) {
+                Found::Leaf(table) => Mapped::Table(table),
+                Found::Block(slot) => Mapped::Block(slot),
+                Found::Hole { level, .. } => {
+                    page = level.next_entry(page);
+                    continue;
+                }
+            };
+            let end = Level::L2.next_entry(page).min(pages.end);
+            return Some((PageRange::new(page, end), mapped));
         }
+        None
     }
 
-    /// Returns the level-3 table of `page`; puts in what is missing. The mmap lock is held.
+    /// Returns the level-3 table of `page`; puts in what is missing, and splits a block. The mmap
+    /// lock is held.
     ///
     /// # Errors
     ///
@@ -181,6 +119,29 @@ impl<M: Machine> Mm<M> {
         }
     }
 
+    /// Returns the level-2 entry that `page` lies below, puts in what is missing above it. `None`:
+    /// something is mapped there already. The mmap lock is held.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] when there is no frame for a table page.
+    pub(crate) fn ensure_empty_block(&self, page: Vpn) -> Result<Option<PteSlot>, OutOfMemory> {
+        loop {
+            match pgtable::find(self.machine(), self.root, page) {
+                Found::Leaf(_) | Found::Block(_) => return Ok(None),
+                Found::Hole { level: Level::L2, slot } => return Ok(Some(slot)),
+                Found::Hole { slot, .. } => self.put_in_table(slot)?,
+            }
+        }
+    }
+
+    /// Returns the leaf table of `page` if it is the one that a fault used last. The mmap lock is
+    /// held.
+    #[inline(always)]
+    pub(crate) fn last_leaf_table(&self, page: Vpn) -> Option<Pfn> {
+        self.last_leaf.get(page)
+    }
+
     fn walk_to_leaf_table(&self, page: Vpn) -> Result<Pfn, OutOfMemory> {
         loop {
             match pgtable::find(self.machine(), self.root, page) {
@@ -188,10 +149,8 @@ impl<M: Machine> Mm<M> {
                     self.last_leaf.set(page, table);
                     return Ok(table);
                 }
-                Found::Hole { slot, raw, .. } => {
-                    debug_assert_eq!(raw, 0, "block mappings are not made yet");
-                    self.put_in_table(slot)?;
-                }
+                Found::Block(slot) => self.split_block(slot, page),
+                Found::Hole { slot, .. } => self.put_in_table(slot)?,
             }
         }
     }
@@ -211,7 +170,7 @@ impl<M: Machine> Mm<M> {
         Ok(())
     }
 
-    pub(super) fn alloc_table(&self) -> Result<Pfn, OutOfMemory> {
+    pub(crate) fn alloc_table(&self) -> Result<Pfn, OutOfMemory> {
         let table = self.system.alloc_frame_as(FrameKind::Table, AllocMode::MayReclaim)?;
         self.machine().zero_frame(table);
         Ok(table)
@@ -250,6 +209,7 @@ impl<M: Machine> Mm<M> {
             // A fault or a fork that ran out of memory may have left a table with nothing below.
             let hole = match pgtable::find(self.machine(), self.root, page) {
                 Found::Leaf(_) => Level::L3,
+                Found::Block(_) => Level::L2,
                 Found::Hole { level, .. } => level,
             };
             if hole != Level::L0 {

@@ -2,11 +2,11 @@
 //! This file reads and writes the memory of an address space that is not the running one: exec
 //! fills a new stack, a debugger or /proc looks at another process.
 
-use base::{PAGE_SIZE, VirtAddr};
+use base::{PAGE_SIZE, VirtAddr, Vpn};
 use hal::{Access, FaultCause, Machine, MemFault};
-use pgtable::Entry;
+use pgtable::{Entry, Pte};
 
-use super::Mm;
+use super::{Mapped, Mm};
 use crate::fault::FaultError;
 use crate::folio::{FolioFlags, FolioRef};
 
@@ -72,20 +72,39 @@ impl<M: Machine> Mm<M> {
                 return Err(FaultError::NotMapped);
             }
             let areas = self.read_areas();
-            if let Some(table) = self.leaf_table(addr.page()) {
-                let lock = self.lock_leaf_table(table);
-                if let Entry::Present(pte) = lock.entry(addr.page())
-                    && pte.permits(access == Access::Write, false, true, true)
-                {
-                    let folio = (!pte.is_special()).then(|| {
-                        let id = self.system.words().folio(pte.pfn());
-                        self.system.get_folio(id)
-                    });
-                    return Ok(PageHold { pfn: pte.pfn(), folio });
-                }
+            if let Some(hold) = self.hold_mapped(addr.page(), access) {
+                return Ok(hold);
             }
             drop(areas);
             self.fault(&MemFault { addr, access, cause: FaultCause::Translation, esr: 0 })?;
+        }
+    }
+}
+
+impl<M: Machine> Mm<M> {
+    /// Holds a page that is mapped with the right for `access`. The mmap lock is held.
+    fn hold_mapped(&self, page: Vpn, access: Access) -> Option<PageHold<'_, M>> {
+        // Asked for and taken with the table locked: that keeps the folio alive.
+        let hold = |pte: Pte| {
+            if !pte.permits(access == Access::Write, false, true, true) {
+                return None;
+            }
+            let folio = (!pte.is_special()).then(|| {
+                let id = self.system().words().folio(pte.pfn());
+                self.system().get_folio(id)
+            });
+            Some(PageHold { pfn: pte.pfn(), folio })
+        };
+        match self.mapped_at(page)? {
+            Mapped::Table(table) => {
+                let lock = self.lock_leaf_table(table);
+                let Entry::Present(pte) = lock.entry(page) else { return None };
+                hold(pte)
+            }
+            Mapped::Block(slot) => {
+                let block = self.lock_block(slot)?;
+                hold(block.pte().advanced(pgtable::index_of(page) as u32))
+            }
         }
     }
 }

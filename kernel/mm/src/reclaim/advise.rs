@@ -7,12 +7,12 @@
 use arrayvec::ArrayVec;
 
 use base::{PageRange, Pfn, Vpn};
-use hal::Machine;
+use hal::{Machine, PteSlot};
 use pgtable::{Entry, Level, Pte};
 
 use super::evict::{BATCH, Eviction};
 use crate::folio::FolioRef;
-use crate::mm::{Mm, PageTableLock};
+use crate::mm::{Mapped, Mm, PageTableLock, Run};
 use crate::vma::Area;
 
 impl<M: Machine> Mm<M> {
@@ -20,55 +20,92 @@ impl<M: Machine> Mm<M> {
     /// lock is held shared.
     pub(crate) fn page_out_range(&self, area: &Area<M>, pages: PageRange, evict: bool) {
         debug_assert!(area.pages().covers(pages));
-        let mut page = pages.start;
-        while page < pages.end {
-            match self.leaf_table_or_skip(page) {
-                Ok(table) => {
-                    let end = Level::L2.next_entry(page).min(pages.end);
-                    page = self.page_out_some(table, PageRange::new(page, end), evict);
-                    self.machine().cond_resched();
+        let mut left = pages;
+        while let Some((part, mapped)) = self.next_mapped(left) {
+            left.start = match mapped {
+                Mapped::Table(table) => self.page_out_some(table, part, evict),
+                Mapped::Block(slot) => {
+                    if part.nr_pages() != Level::L2.span_pages() {
+                        self.split_block(slot, part.start);
+                        continue;
+                    }
+                    let isolated = self.isolate_block(slot, part.start);
+                    self.page_out_isolated(isolated.into_iter(), evict);
+                    part.end
                 }
-                Err(next) => page = next,
-            }
+            };
+            self.machine().cond_resched();
         }
     }
 
-    /// Takes up to a batch of pages and returns where it stopped.
+    /// Takes up to a batch of folios and returns where it stopped.
     fn page_out_some(&self, table: Pfn, pages: PageRange, evict: bool) -> Vpn {
         let mut isolated = ArrayVec::<FolioRef<'_, M>, BATCH>::new();
         let mut lock = self.lock_leaf_table(table);
+        self.unfold_edges(&mut lock, pages);
         let mut page = pages.start;
         while page < pages.end && !isolated.is_full() {
-            isolated.extend(self.isolate_page(&mut lock, page));
-            page = page.add(1);
+            let mut nr = 1;
+            if let Entry::Present(pte) = lock.entry(page) {
+                let most = (pages.end.get() - page.get()) as u32;
+                if let Some(run) = self.run_at(&lock, page, pte, most) {
+                    nr = run.nr;
+                    isolated.extend(self.isolate_run(&run, &mut lock));
+                }
+            }
+            page = page.add(nr.into());
         }
         drop(lock);
-        let system = self.system();
-        if evict {
-            let mut eviction = Eviction::new(system);
-            isolated.into_iter().for_each(|folio| eviction.take(folio));
-            eviction.finish();
-        } else {
-            for folio in isolated {
-                system.lru().add_coldest(system, folio.id());
-            }
-        }
+        self.page_out_isolated(isolated.into_iter(), evict);
         page
     }
 
-    /// Makes the page look unused and takes its folio off the LRU list, if this address space is
-    /// the only one that maps it.
-    fn isolate_page(&self, lock: &mut PageTableLock<'_, M>, page: Vpn) -> Option<FolioRef<'_, M>> {
-        let Entry::Present(pte) = lock.entry(page) else { return None };
-        if pte.is_special() {
+    fn page_out_isolated<'s>(
+        &'s self,
+        isolated: impl Iterator<Item = FolioRef<'s, M>>,
+        evict: bool,
+    ) {
+        let system = self.system();
+        if evict {
+            let mut eviction = Eviction::new(system);
+            isolated.for_each(|folio| eviction.take(folio));
+            eviction.finish();
+        } else {
+            isolated.for_each(|folio| system.lru().add_coldest(system, folio.id()));
+        }
+    }
+
+    /// Makes a run look unused and takes its folio off the LRU list, if the run is all of it and this
+    /// address space the only one that maps it.
+    fn isolate_run(
+        &self,
+        run: &Run<'_>,
+        lock: &mut PageTableLock<'_, M>,
+    ) -> Option<FolioRef<'_, M>> {
+        if !self.is_alone_with(run) {
             return None;
         }
-        let id = self.system().words().folio(pte.pfn());
-        if !self.system().is_mapped_only_by(self.system().folio(id), self.id()) {
+        lock.update_run(run.page, run.nr, Pte::old);
+        self.isolate_folio(run)
+    }
+
+    /// Like [`Mm::isolate_run`], for the block at `slot`.
+    fn isolate_block(&self, slot: PteSlot, page: Vpn) -> Option<FolioRef<'_, M>> {
+        let mut block = self.lock_block(slot)?;
+        let run = self.run_of_block(page, block.pte());
+        if !self.is_alone_with(&run) {
             return None;
         }
-        lock.update(page, |raw| Pte::from_raw(raw).old().raw());
-        let folio = self.system().get_folio(id);
+        block.update(Pte::old);
+        self.isolate_folio(&run)
+    }
+
+    fn is_alone_with(&self, run: &Run<'_>) -> bool {
+        run.is_whole() && self.system().is_mapped_only_by(run.folio, self.id())
+    }
+
+    fn isolate_folio(&self, run: &Run<'_>) -> Option<FolioRef<'_, M>> {
+        let folio = self.system().get_folio(run.id);
         self.system().lru().isolate(&folio).then_some(folio)
     }
 }

@@ -5,17 +5,19 @@
 //! all writes are in flight together. A folio that cannot go on at some step goes back on its list
 //! as it is.
 
+use alloc::sync::Arc;
 use core::ops::ControlFlow;
 
 use arrayvec::ArrayVec;
 
+use base::{Order, Vpn};
 use hal::{IoTicket, Machine};
 use pgtable::{NonPresent, Pte};
 
 use crate::events::MmEvent;
 use crate::folio::{FolioFlags, FolioId, FolioLock, FolioRef, Place};
-use crate::mm::Resident;
-use crate::rmap::{MappedAt, base_of};
+use crate::mm::{BlockLock, Mm, PageTableLock, Resident};
+use crate::rmap::{MappedBy, base_of};
 use crate::swap::WriteOut;
 use crate::system::System;
 use crate::tlb::TlbBatch;
@@ -87,53 +89,84 @@ impl<'s, M: Machine> Eviction<'s, M> {
 
     /// Takes away every entry that maps the folio. `false` if one appeared or stays.
     fn unmap(&mut self, folio: &FolioLock<'s, M>) -> bool {
-        let _ = self.system.visit_mappings(folio, |at| match folio.place() {
-            Place::Nowhere => self.discard_entry(folio, at),
-            Place::Swap(first) if folio.is_anon() => {
-                let entry = NonPresent::Swap { entry: first.add(at.index), exclusive: false };
-                // Counted before anybody can find the entry.
-                self.system.dup_slot(first.add(at.index));
-                let old = self.tlbs.replace(at.mm, at.table, at.page, entry.encode());
-                at.mm.gauges().add_swap(1);
-                self.forget(folio, &at, old);
-                ControlFlow::Continue(())
-            }
-            Place::Swap(_) | Place::Shmem(_) => {
-                let old = self.tlbs.replace(at.mm, at.table, at.page, 0);
-                self.forget(folio, &at, old);
-                ControlFlow::Continue(())
-            }
+        let _ = self.system.visit_mappings(folio, |at| match at.by {
+            MappedBy::Table(table) => self.unmap_run(folio, at.mm, table, at.page, at.index, at.nr),
+            MappedBy::Block(block) => self.unmap_block(folio, at.mm, block, at.page),
         });
         !folio.is_mapped()
     }
 
-    /// Takes away an entry of a page that MADV_FREE gave up, unless it was written since.
-    fn discard_entry(
+    fn unmap_block(
         &mut self,
         folio: &FolioLock<'s, M>,
-        at: MappedAt<'_, '_, M>,
+        mm: &Arc<Mm<M>>,
+        block: BlockLock<'_, M>,
+        page: Vpn,
     ) -> ControlFlow<()> {
-        let old = self.tlbs.replace(at.mm, at.table, at.page, 0);
-        // An empty entry leads no fault to this folio's lock: the next one puts another page here.
-        self.tlbs.complete();
-        if Pte::from_raw(old).is_dirty() {
-            // Written: hardware marks an entry only while it is valid, so nothing comes later.
-            at.table.exchange(at.page, old);
-            folio.clear(FolioFlags::LAZYFREE);
-            return ControlFlow::Break(());
-        }
-        self.forget(folio, &at, old);
+        let Place::Swap(first) = folio.place() else {
+            // Given up by MADV_FREE: whether it was written since is judged run by run.
+            block.split(page);
+            return ControlFlow::Continue(());
+        };
+        let nr = Order::BLOCK.nr_pages();
+        self.system.dup_slots(first, nr);
+        mm.gauges().add_swap(nr.into());
+        let old = block.replace_by_table(page, |table, _| {
+            for n in 0..nr {
+                let entry = NonPresent::Swap { entry: first.add(n), exclusive: false };
+                table.fill(Vpn::new(n.into()), entry.encode());
+            }
+        });
+        self.forget(folio, mm, old, base_of(page, 0), nr);
         ControlFlow::Continue(())
     }
 
-    fn forget(&self, folio: &FolioLock<'s, M>, at: &MappedAt<'_, '_, M>, old: u64) {
-        if Pte::from_raw(old).is_dirty() {
+    fn unmap_run(
+        &mut self,
+        folio: &FolioLock<'s, M>,
+        mm: &Arc<Mm<M>>,
+        table: &mut PageTableLock<'_, M>,
+        page: Vpn,
+        index: u32,
+        nr: u32,
+    ) -> ControlFlow<()> {
+        let old = match folio.place() {
+            Place::Nowhere => {
+                let old = self.tlbs.replace_run(mm, table, page, nr, |_| 0);
+                // An empty entry leads no fault to this folio's lock: the next one puts another page
+                // here.
+                self.tlbs.complete();
+                if old.is_dirty() {
+                    // Written: hardware marks an entry only while it is valid, so nothing comes
+                    // later.
+                    table.fill_run(page, nr, old);
+                    folio.clear(FolioFlags::LAZYFREE);
+                    return ControlFlow::Break(());
+                }
+                old
+            }
+            Place::Swap(first) if folio.is_anon() => {
+                let first = first.add(index);
+                let entry = |n| NonPresent::Swap { entry: first.add(n), exclusive: false }.encode();
+                // Counted before anybody can find the entries.
+                self.system.dup_slots(first, nr);
+                mm.gauges().add_swap(nr.into());
+                self.tlbs.replace_run(mm, table, page, nr, entry)
+            }
+            Place::Swap(_) | Place::Shmem(_) => self.tlbs.replace_run(mm, table, page, nr, |_| 0),
+        };
+        self.forget(folio, mm, old, base_of(page, index), nr);
+        ControlFlow::Continue(())
+    }
+
+    /// Undoes the bookkeeping of `nr` pages whose entries, `old` together, were taken away.
+    fn forget(&self, folio: &FolioLock<'s, M>, mm: &Mm<M>, old: Pte, base: Vpn, nr: u32) {
+        if old.is_dirty() {
             folio.set(FolioFlags::DIRTY);
         }
-        at.mm.gauges().add_resident(Resident::of(folio), -1);
-        let base = base_of(at.page, at.index);
+        mm.gauges().add_resident(Resident::of(folio), -i64::from(nr));
         // The eviction's own reference keeps the folio until the TLBs have forgotten it.
-        drop(self.system.unmap_folio(folio.id(), folio, at.mm.id(), base, 1));
+        drop(self.system.unmap_folio(folio.id(), folio, mm.id(), base, nr));
     }
 
     /// Writes and frees what was unmapped; puts back the rest. Returns the pages freed.

@@ -6,6 +6,8 @@
 //! folio that is freed takes itself off; who isolates one takes a reference with the shard locked,
 //! and fails if it is being freed.
 
+use core::ops::ControlFlow;
+
 use base::lock_level;
 use base::percpu::{CpuId, PerCpu};
 use base::sync::SpinLock;
@@ -103,32 +105,31 @@ impl Lru {
         was_listed
     }
 
-    /// Takes up to `nr` folios off the tail of a shard's list and hands each, referenced, to `take`.
-    /// Returns how many were looked at.
+    /// Takes folios off the tail of a shard's list until `take` says that it has enough, and hands it
+    /// each one, referenced. Returns the pages of those that were looked at.
     pub(crate) fn isolate_tail<M: Machine>(
         &self,
         system: &System<M>,
         shard: CpuId,
         kind: ListKind,
-        nr: usize,
-        mut take: impl FnMut(FolioId),
-    ) -> usize {
+        mut take: impl FnMut(FolioId) -> ControlFlow<()>,
+    ) -> u64 {
         let mut shard = self.shards.of(shard).lock();
         let mut seen = 0;
-        while seen < nr {
+        loop {
             let tail = shard.lists[kind as usize].tail;
             if tail == NIL {
                 break;
             }
-            seen += 1;
             let id = FolioId::new(tail);
             let folio = system.folio(id);
             // Asked first: once it is off the list, its freer no longer waits for this lock, and
             // the descriptor may be another folio's.
             let is_alive = folio.try_get();
+            seen += u64::from(folio.order().nr_pages());
             self.unlink(&mut shard, system, folio);
-            if is_alive {
-                take(id);
+            if is_alive && take(id).is_break() {
+                break;
             }
         }
         seen

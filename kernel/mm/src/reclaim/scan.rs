@@ -19,7 +19,11 @@ use super::evict::{BATCH, Eviction};
 use super::lru::ListKind;
 use crate::events::MmEvent;
 use crate::folio::{FolioFlags, FolioId, FolioRef};
+use crate::rmap::MappedBy;
 use crate::system::System;
+
+/// Pages evicted together, about: folios of 2 MiB go one by one.
+const BATCH_PAGES: u32 = 128;
 
 /// On whose behalf pages are looked at: for the counters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,10 +61,8 @@ impl<M: Machine> System<M> {
     /// Looks at a batch of one shard. Returns (pages seen, pages reclaimed).
     fn shrink_shard(&self, shard: CpuId, who: Reclaimer) -> (u64, u64) {
         self.trim_active(shard);
-        let mut isolated = ArrayVec::<FolioId, BATCH>::new();
         let lru = self.lru();
-        lru.isolate_tail(self, shard, ListKind::Inactive, BATCH, |id| isolated.push(id));
-        let seen = isolated.len() as u64;
+        let (isolated, seen) = self.isolate_batch(shard, ListKind::Inactive);
         let mut eviction = Eviction::new(self);
         for id in isolated {
             let folio = FolioRef::adopt(self, id, self.folio(id));
@@ -84,15 +86,27 @@ impl<M: Machine> System<M> {
         (seen, freed)
     }
 
+    /// Takes a batch off a list: folios that fit in an eviction, and no more than [`BATCH_PAGES`] with
+    /// those before the last. Returns the pages looked at, too.
+    fn isolate_batch(&self, shard: CpuId, kind: ListKind) -> (ArrayVec<FolioId, BATCH>, u64) {
+        let mut isolated = ArrayVec::new();
+        let mut pages = 0;
+        let seen = self.lru().isolate_tail(self, shard, kind, |id| {
+            pages += self.folio(id).order().nr_pages();
+            isolated.push(id);
+            let is_enough = isolated.is_full() || pages >= BATCH_PAGES;
+            if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        (isolated, seen)
+    }
+
     /// Moves a batch from the active to the inactive list while the active one is longer.
     fn trim_active(&self, shard: CpuId) {
         let lru = self.lru();
         if lru.nr_pages(ListKind::Active) <= lru.nr_pages(ListKind::Inactive) {
             return;
         }
-        let mut isolated = ArrayVec::<FolioId, BATCH>::new();
-        lru.isolate_tail(self, shard, ListKind::Active, BATCH, |id| isolated.push(id));
-        for id in isolated {
+        for id in self.isolate_batch(shard, ListKind::Active).0 {
             let folio = FolioRef::adopt(self, id, self.folio(id));
             // Its access bits start anew: what counts is use while it is a candidate.
             self.take_young(&folio);
@@ -112,19 +126,19 @@ impl<M: Machine> System<M> {
         if was_referenced || young > 1 { Verdict::Activate } else { Verdict::KeepInactive }
     }
 
-    /// Clears the access flags of all entries that map the folio and returns how many were set.
+    /// Clears the access flags of all entries that map the folio and returns how many runs of them
+    /// had one set.
     ///
     /// TLBs are not told: an entry that stays cached lets accesses go unseen for a while, which
     /// costs a wrong guess at worst (Linux does the same on arm64, `ptep_clear_flush_young`).
     fn take_young(&self, folio: &FolioRef<'_, M>) -> u32 {
         let mut young = 0;
         let _ = self.visit_mappings(folio, |at| {
-            if at.pte.is_young() {
-                young += 1;
-                at.table.update(at.page, |raw| {
-                    if Pte::is_present(raw) { Pte::from_raw(raw).old().raw() } else { raw }
-                });
-            }
+            let old = match at.by {
+                MappedBy::Table(table) => table.update_run(at.page, at.nr, Pte::old),
+                MappedBy::Block(mut block) => block.update(Pte::old).0,
+            };
+            young += old.is_young() as u32;
             ControlFlow::Continue(())
         });
         young

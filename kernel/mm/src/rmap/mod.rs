@@ -25,7 +25,7 @@ mod spill;
 mod walk;
 
 pub(crate) use spill::{HEAP_RESERVE, SpillTables};
-pub(crate) use walk::MappedAt;
+pub(crate) use walk::MappedBy;
 
 pub use entry::MmId;
 pub(crate) use entry::{Mapping, base_of};

@@ -1,34 +1,42 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! This file visits every entry that maps a folio.
+//! This file visits every entry that maps a folio, in runs.
 
 use alloc::sync::Arc;
-use core::ops::ControlFlow;
+use core::ops::{ControlFlow, Range};
 
 use base::Vpn;
 use hal::Machine;
-use pgtable::{Entry, Found, Pte, index_of};
+use pgtable::{ENTRIES_PER_TABLE, Entry, Found, index_of};
 
 use super::Mapping;
 use crate::folio::FolioRef;
-use crate::mm::{Mm, PageTableLock};
+use crate::mm::{BlockLock, Mm, PageTableLock};
 use crate::system::System;
 
-/// One entry that maps a page of a folio. Its table is locked.
+/// A run of entries that maps pages of a folio, or a block. Its table is locked.
 pub(crate) struct MappedAt<'a, 'm, M: Machine> {
     /// Address space.
     pub mm: &'a Arc<Mm<M>>,
-    /// The lock of the entry's table.
-    pub table: &'a mut PageTableLock<'m, M>,
-    /// The page it maps.
+    /// The lock of what maps them.
+    pub by: MappedBy<'a, 'm, M>,
+    /// The first page they map.
     pub page: Vpn,
     /// Which of the folio's pages that is.
     pub index: u32,
-    /// The entry.
-    pub pte: Pte,
+    /// How many.
+    pub nr: u32,
+}
+
+/// What maps a run of pages.
+pub(crate) enum MappedBy<'a, 'm, M: Machine> {
+    /// Entries of a level-3 table.
+    Table(&'a mut PageTableLock<'m, M>),
+    /// A level-2 entry.
+    Block(BlockLock<'m, M>),
 }
 
 impl<M: Machine> System<M> {
-    /// Visits the entries that map `folio`, one table lock at a time, until `visit` breaks.
+    /// Visits the runs of entries that map `folio`, one table lock at a time, until `visit` breaks.
     ///
     /// New mappings may appear behind the walk and old ones go away in front of it; a caller that
     /// must have seen all (reclaim) checks the mapcount afterwards. Entries of an address space
@@ -65,28 +73,56 @@ impl<M: Machine> Mm<M> {
         // Tables cannot go away while this is held; entries are judged under their table's lock.
         let tables = self.tables().read();
         let Some(root) = *tables else { return ControlFlow::Continue(()) };
+        let nr_pages = folio.order().nr_pages();
         let mut index = 0;
-        while index < folio.order().nr_pages() {
+        while index < nr_pages {
             let page = mapping.page(index);
-            let Found::Leaf(table) = pgtable::find(self.machine(), root, page) else {
-                index += 1;
-                continue;
-            };
-            let mut lock = self.lock_leaf_table(table);
-            // All pages of the folio within this table, under one lock.
-            loop {
-                let page = mapping.page(index);
-                if let Entry::Present(pte) = lock.entry(page)
-                    && !pte.is_special()
-                    && pte.pfn() == folio.head().add(index)
-                {
-                    visit(MappedAt { mm: self, table: &mut lock, page, index, pte })?;
+            // The folio's pages that share a level-2 entry, under one lock.
+            let within = nr_pages.min(index + ENTRIES_PER_TABLE as u32 - index_of(page) as u32);
+            match pgtable::find(self.machine(), root, page) {
+                Found::Leaf(table) => {
+                    let mut table = self.lock_leaf_table(table);
+                    self.visit_table(folio, mapping, index..within, &mut table, visit)?;
                 }
-                index += 1;
-                if index == folio.order().nr_pages() || index_of(mapping.page(index)) == 0 {
-                    break;
+                Found::Block(slot) => {
+                    let Some(block) = self.lock_block(slot) else {
+                        // It has just been split: look again.
+                        continue;
+                    };
+                    if index == 0 && block.pte().pfn() == folio.head() {
+                        let by = MappedBy::Block(block);
+                        visit(MappedAt { mm: self, by, page, index, nr: nr_pages })?;
+                    }
                 }
+                Found::Hole { .. } => {}
             }
+            index = within;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Visits the runs among the pages `indices` of a folio, which one table maps if anything does.
+    fn visit_table(
+        self: &Arc<Self>,
+        folio: &FolioRef<'_, M>,
+        mapping: Mapping,
+        indices: Range<u32>,
+        table: &mut PageTableLock<'_, M>,
+        visit: &mut impl FnMut(MappedAt<'_, '_, M>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut index = indices.start;
+        while index < indices.end {
+            let page = mapping.page(index);
+            let mut nr = 1;
+            if let Entry::Present(pte) = table.entry(page)
+                && !pte.is_special()
+                && pte.pfn() == folio.head().add(index)
+            {
+                nr = table.run_len(page, pte, indices.end - index);
+                let by = MappedBy::Table(table);
+                visit(MappedAt { mm: self, by, page, index, nr })?;
+            }
+            index += nr;
         }
         ControlFlow::Continue(())
     }

@@ -140,7 +140,7 @@ impl<M: Machine> Shmem<M> {
     ) -> Result<bool, ShmemError> {
         let (folio, is_major) = match system.swap_in(entry, FolioFlags::SHMEM) {
             Ok(found) => found,
-            Err(SwapInError::Stale) => return Ok(false),
+            Err(SwapInError::Stale | SwapInError::Unfit) => return Ok(false),
             Err(SwapInError::Unreadable) => return Err(ShmemError::Unreadable),
             Err(SwapInError::OutOfMemory) => return Err(ShmemError::OutOfMemory),
         };

@@ -11,7 +11,7 @@ use pgtable::Pte;
 use super::object::{MAX_PAGES, Shmem, ShmemError, Slot};
 use crate::folio::{FolioFlags, FolioLock, Place};
 use crate::mm::Resident;
-use crate::rmap::base_of;
+use crate::rmap::{MappedBy, base_of};
 use crate::system::System;
 
 impl<M: Machine> Shmem<M> {
@@ -124,7 +124,8 @@ impl<M: Machine> System<M> {
     /// Takes away every entry that maps a locked folio of an object. Complete when it returns.
     fn unmap_everywhere(&self, folio: &FolioLock<'_, M>) {
         let _ = self.visit_mappings(folio, |at| {
-            let old = at.table.exchange(at.page, 0);
+            let MappedBy::Table(table) = at.by else { panic!("pages of objects are single") };
+            let old = table.exchange(at.page, 0);
             let machine = self.machine();
             // Others may map something else here as soon as the table is unlocked.
             machine.before();

@@ -38,8 +38,9 @@ impl<M: Machine> System<M> {
         }
     }
 
-    /// Puts a new locked folio of one page into the cache, for a slot that is only on disk, and
-    /// returns the shadow it had. `None` when the slot is no longer so.
+    /// Puts a new locked folio into the cache, for a slot that is only on disk and those after it, as
+    /// many as it has pages, and returns the first one's word. `None` when they are not all only on
+    /// disk, or not alike: some written and some marked as zeroes.
     pub(super) fn add_to_cache(
         &self,
         area: &SwapArea,
@@ -47,14 +48,22 @@ impl<M: Machine> System<M> {
         folio: &FolioLock<'_, M>,
     ) -> Option<SlotWord> {
         let mut cluster = area.lock_cluster(self, slot);
-        let word = cluster.load(slot);
-        if word.folio().is_some() || word.count() == 0 {
+        let first = cluster.load(slot);
+        let slots = slot..slot + folio.order().nr_pages();
+        let is_fit = |word: SlotWord| {
+            let is_only_on_disk = word.folio().is_none() && word.count() > 0;
+            is_only_on_disk && word.is_zero_page() == first.is_zero_page()
+        };
+        if !slots.clone().all(|slot| is_fit(cluster.load(slot))) {
             return None;
         }
         folio.set_place(Place::Swap(cluster.entry(slot)));
         folio.get();
-        cluster.store(slot, word.with_folio(folio.id()));
-        Some(word)
+        for slot in slots {
+            let word = cluster.load(slot).with_folio(folio.id());
+            cluster.store(slot, word);
+        }
+        Some(first)
     }
 
     /// Takes a folio out of the cache because nothing but the folio itself has its content any
@@ -103,11 +112,13 @@ impl<M: Machine> System<M> {
     /// Takes a folio that could not be read out of the cache; its slots stay as they were.
     pub(super) fn abandon_cache(&self, area: &SwapArea, slot: u32, folio: &FolioLock<'_, M>) {
         let mut cluster = area.lock_cluster(self, slot);
-        let word = cluster.load(slot).with_shadow(0);
-        if word.count() == 0 {
-            release_slot(&mut cluster, slot, word);
-        } else {
-            cluster.store(slot, word);
+        for slot in slot..slot + folio.order().nr_pages() {
+            let word = cluster.load(slot).with_shadow(0);
+            if word.count() == 0 {
+                release_slot(&mut cluster, slot, word);
+            } else {
+                cluster.store(slot, word);
+            }
         }
         drop(cluster);
         if self.commits(Fault::ReferenceLeakedOnReadError) {

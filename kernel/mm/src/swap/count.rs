@@ -28,12 +28,20 @@ pub(super) fn release_slot<M: Machine>(
 }
 
 impl<M: Machine> System<M> {
-    /// Counts one more reference to a slot that an entry, whose table is locked, refers to.
-    pub(crate) fn dup_slot(&self, entry: SwapEntry) {
+    /// Counts one more reference to each of `nr` slots from `entry` on, which entries, whose table is
+    /// locked, refer to.
+    pub(crate) fn dup_slots(&self, entry: SwapEntry, nr: u32) {
         let Some(area) = self.area_of(entry) else { return };
-        let mut cluster = area.lock_cluster(self, entry.slot);
-        let word = cluster.load(entry.slot).plus_one();
-        cluster.store(entry.slot, word);
+        let end = entry.slot + nr;
+        let mut slot = entry.slot;
+        while slot < end {
+            let mut cluster = area.lock_cluster(self, slot);
+            while slot < end && cluster.has(slot) {
+                let word = cluster.load(slot).plus_one();
+                cluster.store(slot, word);
+                slot += 1;
+            }
+        }
     }
 
     /// Counts `nr` slots from `entry` on one reference less. Slots that nothing refers to any more

@@ -12,6 +12,7 @@ use crate::events::MmEvent;
 use crate::folio::{FolioFlags, FolioLock, FolioRef};
 use crate::frame::{AllocMode, MteState, OutOfMemory};
 use crate::system::System;
+use crate::thp::ThpStat;
 
 /// Why a slot's page cannot be brought back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +23,8 @@ pub(crate) enum SwapInError {
     Unreadable,
     /// No frame for it.
     OutOfMemory,
+    /// Not all slots of the run are only on disk, or some were written and some not.
+    Unfit,
 }
 
 impl From<OutOfMemory> for SwapInError {
@@ -31,7 +34,7 @@ impl From<OutOfMemory> for SwapInError {
 }
 
 impl<M: Machine> System<M> {
-    /// Returns the folio that caches a slot, reading it if need be, and whether it was read.
+    /// Returns the folio that caches a slot, reading one page if need be, and whether it was read.
     /// `kind` tells what sort of folio to make. Who uses the folio locks it and looks whether it
     /// still caches the slot.
     ///
@@ -43,54 +46,78 @@ impl<M: Machine> System<M> {
         entry: SwapEntry,
         kind: FolioFlags,
     ) -> Result<(FolioRef<'_, M>, bool), SwapInError> {
-        let area = self.swap().area(entry.area).filter(|area| area.has_slot(entry.slot));
-        let area = area.ok_or(SwapInError::Stale)?;
         loop {
-            match self.look_up(&area, entry.slot) {
-                Lookup::Cached(folio) => return Ok((folio, false)),
-                Lookup::Free => return Err(SwapInError::Stale),
-                Lookup::OnDisk => {}
-            }
-            let folio =
-                self.alloc_folio(Order::PAGE, kind, MteState::Untagged, AllocMode::MayReclaim)?;
-            let folio = FolioLock::of_new(folio);
-            // Somebody may have been faster while this one waited for memory.
-            if let Some(word) = self.add_to_cache(&area, entry.slot, &folio) {
-                return self.read_slot(&area, entry.slot, word, folio).map(|folio| (folio, true));
+            match self.swap_in_order(entry, Order::PAGE, kind, AllocMode::MayReclaim) {
+                // Somebody was faster while this one waited for memory: look again.
+                Err(SwapInError::Unfit) => {}
+                result => return result,
             }
         }
     }
 
-    fn read_slot<'s>(
+    /// Returns the folio that caches a slot, whatever its order; if there is none, reads the aligned
+    /// run of 2^`order` slots around it into a new one, in one request. Tells whether it was read.
+    ///
+    /// # Errors
+    ///
+    /// [`SwapInError`]; [`SwapInError::Unfit`] when the run has a slot that cannot be part of it.
+    pub(crate) fn swap_in_order(
+        &self,
+        entry: SwapEntry,
+        order: Order,
+        kind: FolioFlags,
+        mode: AllocMode,
+    ) -> Result<(FolioRef<'_, M>, bool), SwapInError> {
+        let area = self.swap().area(entry.area).filter(|area| area.has_slot(entry.slot));
+        let area = area.ok_or(SwapInError::Stale)?;
+        match self.look_up(&area, entry.slot) {
+            Lookup::Cached(folio) => return Ok((folio, false)),
+            Lookup::Free => return Err(SwapInError::Stale),
+            Lookup::OnDisk => {}
+        }
+        let folio = self.alloc_folio(order, kind, MteState::Untagged, mode)?;
+        let folio = FolioLock::of_new(folio);
+        let first = entry.slot & !(order.nr_pages() - 1);
+        let Some(word) = self.add_to_cache(&area, first, &folio) else {
+            return Err(SwapInError::Unfit);
+        };
+        self.read_slots(&area, first, word, folio).map(|folio| (folio, true))
+    }
+
+    fn read_slots<'s>(
         &'s self,
         area: &SwapArea,
-        slot: u32,
+        first: u32,
         word: SlotWord,
         folio: FolioLock<'s, M>,
     ) -> Result<FolioRef<'s, M>, SwapInError> {
-        self.count(MmEvent::PgAlloc, 1);
+        let nr = folio.order().nr_pages();
+        self.count(MmEvent::PgAlloc, nr.into());
         if word.is_zero_page() {
-            self.machine().zero_frame(folio.head());
-            self.count(MmEvent::SwpInZero, 1);
+            folio.frames().for_each(|pfn| self.machine().zero_frame(pfn));
+            self.count(MmEvent::SwpInZero, nr.into());
         } else {
             self.count(MmEvent::SwapRequest, 1);
-            let segments = [Segment::one(folio.head())];
+            let segments = [Segment { first: folio.head(), nr_frames: nr }];
             let read =
-                self.machine().transfer(area.disk, BlockOp::Read, area.sector(slot), &segments);
+                self.machine().transfer(area.disk, BlockOp::Read, area.sector(first), &segments);
             if let Err(why) = read {
-                log::warn!("swap: reading slot {slot} of area {:?}: {why:?}", area.id);
-                self.count(MmEvent::SwpInError, 1);
-                self.abandon_cache(area, slot, &folio);
+                log::warn!("swap: reading {nr} slots from {first} of area {:?}: {why:?}", area.id);
+                self.count(MmEvent::SwpInError, nr.into());
+                self.abandon_cache(area, first, &folio);
                 return Err(SwapInError::Unreadable);
             }
-            self.count(MmEvent::PswpIn, 1);
+            self.count(MmEvent::PswpIn, nr.into());
         }
-        self.restore_tags(area, slot, folio.head());
+        for (slot, pfn) in (first..).zip(folio.frames()) {
+            self.restore_tags(area, slot, pfn);
+        }
         if self.is_refault(word.shadow()) {
-            self.count(MmEvent::WorkingsetRefault, 1);
+            self.count(MmEvent::WorkingsetRefault, nr.into());
             folio.set(FolioFlags::WORKINGSET | FolioFlags::ACTIVE);
         }
         folio.set(FolioFlags::UPTODATE);
+        self.count_thp(ThpStat::Swpin, folio.order(), 1);
         self.lru().add_new(self, folio.id(), &folio);
         Ok(folio.unlock())
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file takes a folio to swap: slots for it, then its tags and bytes.
 
+use base::Order;
 use hal::{BlockOp, IoTicket, Machine, Segment};
 use pgtable::SwapEntry;
 
@@ -9,6 +10,7 @@ use crate::events::MmEvent;
 use crate::folio::{FolioFlags, FolioLock, Place};
 use crate::frame::OutOfMemory;
 use crate::system::System;
+use crate::thp::ThpStat;
 
 /// No slots are free in any area, or none of the order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,6 +78,7 @@ impl<M: Machine> System<M> {
         folio.clear(FolioFlags::DIRTY);
         if is_zero {
             self.count(MmEvent::SwpOutZero, folio.order().nr_pages() as u64);
+            self.count_whole_swap_out(folio.order());
             return WriteOut::Done;
         }
         folio.set(FolioFlags::WRITEBACK);
@@ -97,16 +100,26 @@ impl<M: Machine> System<M> {
     /// again, and its slots are retired as soon as it leaves them.
     pub(crate) fn end_write_out(&self, folio: &crate::folio::FolioRef<'_, M>, ticket: IoTicket) {
         match self.machine().wait(ticket) {
-            Ok(()) => self.count(MmEvent::PswpOut, folio.order().nr_pages() as u64),
+            Ok(()) => {
+                self.count(MmEvent::PswpOut, folio.order().nr_pages() as u64);
+                self.count_whole_swap_out(folio.order());
+            }
             Err(why) => {
                 let entry = folio.swap_entry().expect("write-back keeps a folio in the swap cache");
                 log::warn!("swap: writing slot {} of area {:?}: {why:?}", entry.slot, entry.area);
-                self.count(MmEvent::SwpOutError, 1);
+                self.count(MmEvent::SwpOutError, folio.order().nr_pages() as u64);
                 self.mark_bad(entry, folio.order().nr_pages());
                 folio.set(FolioFlags::DIRTY | FolioFlags::BAD_SLOT);
             }
         }
         folio.end_writeback();
+    }
+
+    fn count_whole_swap_out(&self, order: Order) {
+        self.count_thp(ThpStat::Swpout, order, 1);
+        if order == Order::BLOCK {
+            self.count(MmEvent::ThpSwpOut, 1);
+        }
     }
 
     fn mark_zero(&self, entry: SwapEntry, nr: u32, is_zero: bool) {

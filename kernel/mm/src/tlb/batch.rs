@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! This file batches the waiting of reclaim: an invalidation per page, one completion for all.
+//! This file batches the waiting of reclaim: an invalidation per run, one completion for all.
 
 use alloc::sync::Arc;
 
@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 
 use base::{PageRange, Vpn};
 use hal::{Invalidate, Machine, Reach};
-use pgtable::{Change, change_of};
+use pgtable::{Change, Pte, change_of};
 
 use crate::events::MmEvent;
 use crate::lab::Fault;
@@ -32,33 +32,36 @@ impl<'s, M: Machine> TlbBatch<'s, M> {
         Self { system, open: ArrayVec::new(), is_issued: false }
     }
 
-    /// Replaces the entry of `page` by `new`, issues the invalidation that is due, and returns the
-    /// old entry. The table is locked.
-    pub(crate) fn replace(
+    /// Replaces a run of `nr` entries from `page` on by what `new` says of each, issues the
+    /// invalidation that is due, and returns the first old entry with the access and dirty state of
+    /// all. The table is locked.
+    pub(crate) fn replace_run(
         &mut self,
         mm: &Arc<Mm<M>>,
         table: &mut PageTableLock<'_, M>,
         page: Vpn,
-        new: u64,
-    ) -> u64 {
-        let old = table.exchange(page, new);
-        match change_of(old, new) {
-            Change::Store => self.system.count(MmEvent::TlbElided, 1),
+        nr: u32,
+        new: impl Fn(u32) -> u64,
+    ) -> Pte {
+        let old = table.replace_run(page, nr, &new);
+        let (raw, new) = (old.raw(), new(0));
+        match change_of(raw, new) {
+            Change::Store => self.system.count(MmEvent::TlbElided, nr.into()),
             Change::StoreAndForgetLazily => {}
-            Change::StoreThenInvalidate => self.issue(mm, page),
-            Change::BreakBeforeMake => panic!("{page:?}: {old:#x} to {new:#x} needs a break"),
+            Change::StoreThenInvalidate => self.issue(mm, PageRange::of_len(page, nr.into())),
+            Change::BreakBeforeMake => panic!("{page:?}: {raw:#x} to {new:#x} needs a break"),
         }
         old
     }
 
-    fn issue(&mut self, mm: &Arc<Mm<M>>, page: Vpn) {
+    fn issue(&mut self, mm: &Arc<Mm<M>>, pages: PageRange) {
         if self.system.commits(Fault::UnmapWithoutTlbi) {
             return;
         }
         let machine = self.system.machine();
-        // The entry just cleared must be visible to walks before the TLBs are told to forget it.
+        // The entries just cleared must be visible to walks before the TLBs are told to forget them.
         machine.before();
-        let leaf = Invalidate::Leaves { asid: mm.asid(), pages: PageRange::of_len(page, 1) };
+        let leaf = Invalidate::Leaves { asid: mm.asid(), pages };
         self.system.count_tlbi(machine.invalidate(leaf, Reach::Broadcast));
         self.is_issued = true;
         if self.open.iter().any(|open| Arc::ptr_eq(open, mm)) {

@@ -5,12 +5,12 @@ use arrayvec::ArrayVec;
 
 use base::{PageRange, Pfn, Vpn};
 use hal::{Invalidate, Machine, Reach};
-use pgtable::{Change, change_of};
+use pgtable::{Change, Pte, change_of};
 
 use crate::events::MmEvent;
 use crate::folio::{FolioId, FolioRef};
 use crate::lab::Fault;
-use crate::mm::{Mm, PageTableLock};
+use crate::mm::{BlockLock, Mm, PageTableLock};
 
 /// Folios a gather holds: as many as one table page can map.
 const FOLIOS: usize = 512;
@@ -83,54 +83,77 @@ impl<'m, M: Machine> TlbGather<'m, M> {
         old
     }
 
+    /// Replaces a run of `nr` entries from `page` on by what `new` says of each, notes what is due,
+    /// and returns the first old entry with the access and dirty state of all.
+    #[inline]
+    pub(crate) fn replace_run(
+        &mut self,
+        table: &mut PageTableLock<'_, M>,
+        page: Vpn,
+        nr: u32,
+        new: impl Fn(u32) -> u64,
+    ) -> Pte {
+        let old = table.replace_run(page, nr, &new);
+        self.note_run(PageRange::of_len(page, nr.into()), old.raw(), new(0));
+        old
+    }
+
     /// Notes that the entry of `page` changed from `old` to `new`; its table is locked.
     #[inline(always)]
     pub(crate) fn note(&mut self, page: Vpn, old: u64, new: u64) {
+        self.note_run(PageRange::of_len(page, 1), old, new);
+    }
+
+    /// Notes that the entries of a run, or of a block, changed as the first of them did: from `old` to
+    /// `new`; their table is locked.
+    #[inline(always)]
+    pub(crate) fn note_run(&mut self, pages: PageRange, old: u64, new: u64) {
         if self.when == Complete::Already {
             return;
         }
         match change_of(old, new) {
-            Change::Store => self.mm.system().count(MmEvent::TlbElided, 1),
+            Change::Store => self.mm.system().count(MmEvent::TlbElided, pages.nr_pages()),
             Change::StoreAndForgetLazily => {}
-            Change::StoreThenInvalidate => self.add_leaf(page),
-            Change::BreakBeforeMake => panic!("{page:?}: {old:#x} to {new:#x} needs a break"),
+            Change::StoreThenInvalidate => self.add_leaves(pages),
+            Change::BreakBeforeMake => panic!("{pages:?}: {old:#x} to {new:#x} needs a break"),
         }
     }
 
-    /// Notes that the entry of `page` was writable and is read-only now, the same otherwise; its table
-    /// is locked.
+    /// Notes that the entries of `pages` were writable and are read-only now, the same otherwise;
+    /// their table is locked.
     #[inline(always)]
-    pub(crate) fn note_write_protected(&mut self, page: Vpn) {
+    pub(crate) fn note_write_protected(&mut self, pages: PageRange) {
         if self.when != Complete::Already {
-            self.add_leaf(page);
+            self.add_leaves(pages);
         }
     }
 
     #[inline(always)]
-    fn add_leaf(&mut self, page: Vpn) {
+    fn add_leaves(&mut self, pages: PageRange) {
         if let Some(range) = &mut self.leaves
-            && range.end == page
+            && range.end == pages.start
         {
-            range.end = page.add(1);
+            range.end = pages.end;
             return;
         }
-        self.add_distant_leaf(page);
+        self.add_distant_leaves(pages);
     }
 
-    fn add_distant_leaf(&mut self, page: Vpn) {
-        let one = PageRange::of_len(page, 1);
+    fn add_distant_leaves(&mut self, pages: PageRange) {
         self.leaves = Some(match self.leaves {
-            Some(range) if range.contains(page) => range,
+            Some(range) if range.covers(pages) => range,
             // Ascending with a gap: one range over the gap is cheaper than two invalidations,
             // as long as they share a table.
-            Some(range) if page >= range.end && page.get() - range.start.get() < 512 => {
-                PageRange::new(range.start, one.end)
+            Some(range)
+                if pages.start >= range.end && pages.end.get() - range.start.get() <= 512 =>
+            {
+                PageRange::new(range.start, pages.end)
             }
             Some(_) => {
                 self.issue();
-                one
+                pages
             }
-            None => one,
+            None => pages,
         });
     }
 
@@ -166,6 +189,22 @@ impl<'m, M: Machine> TlbGather<'m, M> {
         if !self.folios.is_empty() {
             self.complete_and_free();
         }
+    }
+
+    /// Takes a block out, notes what is due, and returns its entry.
+    pub(crate) fn take_block(&mut self, block: &mut BlockLock<'_, M>, pages: PageRange) -> Pte {
+        let old = block.take_out();
+        self.note_run(pages, old.raw(), 0);
+        old
+    }
+
+    /// Unlocks the table of a block that was replaced or taken out.
+    pub(crate) fn unlock_block(&mut self, block: BlockLock<'_, M>) {
+        self.issue();
+        if self.when == Complete::AtUnlock {
+            self.complete();
+        }
+        drop(block);
     }
 
     /// Unlocks a table in which entries were replaced.

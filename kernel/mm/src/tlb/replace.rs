@@ -2,10 +2,11 @@
 //! This file changes a single translation that is in use: break-before-make, and forgetting it on
 //! one CPU only.
 
-use base::{PageRange, Vpn};
+use base::{Order, PageRange, Vpn};
 use hal::{Invalidate, Machine, Reach};
-use pgtable::{Change, change_of};
+use pgtable::{Change, Entry, Pte, change_of};
 
+use crate::events::MmEvent;
 use crate::mm::{Mm, PageTableLock};
 
 impl<M: Machine> Mm<M> {
@@ -30,19 +31,78 @@ impl<M: Machine> Mm<M> {
         old
     }
 
+    /// Like [`Mm::replace_mapping`], for a run of `nr` entries: `make` makes the first new entry of
+    /// the first old one with the access and dirty state of all.
+    pub(crate) fn replace_run_mapping(
+        &self,
+        table: &mut PageTableLock<'_, M>,
+        page: Vpn,
+        nr: u32,
+        make: impl FnOnce(Pte) -> Pte,
+    ) {
+        let old = table.replace_run(page, nr, |_| 0);
+        let new = make(old);
+        if change_of(old.raw(), new.raw()) != Change::Store {
+            self.invalidate_now(PageRange::of_len(page, nr.into()));
+        }
+        table.fill_run(page, nr, new);
+    }
+
     /// Makes the running CPU forget `page`: its TLB still has an entry that permits less than the
     /// one in memory, and faulted on it.
     pub(crate) fn forget_locally(&self, page: Vpn) {
         self.invalidate_page(page, Reach::Local);
     }
 
+    /// Makes the entry of `page` stand for itself if it is one of a run that TLBs may hold as one; its
+    /// access and dirty state become those of the run. Break-before-make, for all 16 entries (Arm
+    /// ARM D8.17.1; Linux `__contpte_try_unfold()`).
+    pub(crate) fn unfold(&self, table: &mut PageTableLock<'_, M>, page: Vpn) {
+        let is_run = matches!(table.entry(page), Entry::Present(pte) if pte.is_contiguous());
+        if !is_run {
+            return;
+        }
+        let nr = Order::CONT.nr_pages();
+        let start = page.align_down(nr.into());
+        // Break. Hardware may have marked any of the entries for all of them.
+        let old = table.replace_run(start, nr, |_| 0);
+        if change_of(old.raw(), 0) != Change::Store {
+            self.invalidate_now(PageRange::of_len(start, nr.into()));
+        }
+        // Make.
+        for n in 0..nr {
+            table.exchange(start.add(n.into()), old.alone().advanced(n).raw());
+        }
+        self.system().count(MmEvent::ContUnfold, 1);
+    }
+
+    /// Unfolds the runs that `pages`, which share a table, cut: every run within is whole then.
+    #[inline]
+    pub(crate) fn unfold_edges(&self, table: &mut PageTableLock<'_, M>, pages: PageRange) {
+        let run = Order::CONT.nr_pages() as u64;
+        for edge in [pages.start, pages.end] {
+            if !edge.get().is_multiple_of(run) {
+                self.unfold(table, edge);
+            }
+        }
+    }
+
+    /// Makes every CPU forget pages whose entries were just cleared, and waits for it.
+    pub(crate) fn invalidate_now(&self, pages: PageRange) {
+        self.invalidate(pages, Reach::Broadcast);
+    }
+
     fn invalidate_page(&self, page: Vpn, reach: Reach) {
+        self.invalidate(PageRange::of_len(page, 1), reach);
+    }
+
+    fn invalidate(&self, pages: PageRange, reach: Reach) {
         let machine = self.machine();
         // The entry stored before must be visible to walks before the TLBs are told to forget.
         machine.before();
-        let what = Invalidate::Leaves { asid: self.asid(), pages: PageRange::of_len(page, 1) };
+        let what = Invalidate::Leaves { asid: self.asid(), pages };
         self.system().count_tlbi(machine.invalidate(what, reach));
         machine.complete(reach);
-        self.system().count(crate::events::MmEvent::TlbDsb, 1);
+        self.system().count(MmEvent::TlbDsb, 1);
     }
 }

@@ -3,10 +3,10 @@
 
 use base::{PageRange, Vpn};
 use hal::Machine;
-use pgtable::{AreaId, Entry, Level, NonPresent, SwapEntry};
+use pgtable::{AreaId, Entry, NonPresent, SwapEntry};
 
 use crate::fault::FaultError;
-use crate::mm::Mm;
+use crate::mm::{Mapped, Mm};
 use crate::swap::SwapOffError;
 
 impl<M: Machine> Mm<M> {
@@ -37,28 +37,19 @@ impl<M: Machine> Mm<M> {
 
     /// Returns the first page from `page` on whose entry names a slot of `area`.
     fn next_on_area(&self, area: AreaId, page: Vpn, end: Vpn) -> Option<(Vpn, SwapEntry)> {
-        let mut page = page;
-        while page < end {
-            match self.leaf_table_or_skip(page) {
-                Ok(table) => {
-                    let stop = Level::L2.next_entry(page).min(end);
-                    let lock = self.lock_leaf_table(table);
-                    let found = PageRange::new(page, stop).pages().find_map(|page| {
-                        match lock.entry(page) {
-                            Entry::NonPresent(NonPresent::Swap { entry, .. })
-                                if entry.area == area =>
-                            {
-                                Some((page, entry))
-                            }
-                            _ => None,
-                        }
-                    });
-                    if found.is_some() {
-                        return found;
-                    }
-                    page = stop;
+        let mut left = PageRange::new(page, end);
+        while let Some((part, mapped)) = self.next_mapped(left) {
+            left.start = part.end;
+            let Mapped::Table(table) = mapped else { continue };
+            let lock = self.lock_leaf_table(table);
+            let found = part.pages().find_map(|page| match lock.entry(page) {
+                Entry::NonPresent(NonPresent::Swap { entry, .. }) if entry.area == area => {
+                    Some((page, entry))
                 }
-                Err(next) => page = next,
+                _ => None,
+            });
+            if found.is_some() {
+                return found;
             }
         }
         None
@@ -66,7 +57,7 @@ impl<M: Machine> Mm<M> {
 
     /// Gives up a page whose content cannot be read.
     fn poison(&self, page: Vpn, entry: SwapEntry) {
-        let Some(table) = self.leaf_table(page) else { return };
+        let Some(Mapped::Table(table)) = self.mapped_at(page) else { return };
         let mut lock = self.lock_leaf_table(table);
         let is_still = matches!(
             lock.entry(page),

@@ -8,14 +8,13 @@
 
 use alloc::sync::Arc;
 
-use base::{PageRange, Vpn};
-use hal::Machine;
+use base::PageRange;
+use hal::{Machine, PteSlot};
 use pgtable::{Entry, Level, NonPresent, Pte};
 
 use super::area::{Area, AreaFlags, Backing};
 use crate::frame::OutOfMemory;
-use crate::mm::{Mm, PageTableLock, Resident};
-use crate::rmap::base_of;
+use crate::mm::{Mapped, Mm, PageTableLock, Resident, Run, SpareTable};
 use crate::tlb::TlbGather;
 
 impl<M: Machine> Mm<M> {
@@ -70,21 +69,52 @@ impl<M: Machine> Mm<M> {
         child: &Self,
         gather: &mut TlbGather<'_, M>,
     ) -> Result<(), OutOfMemory> {
-        let mut page = area.pages().start;
-        while page < area.pages().end {
-            let table = match self.leaf_table_or_skip(page) {
-                Ok(table) => table,
-                Err(next) => {
-                    page = next;
+        let mut left = area.pages();
+        while let Some((part, mapped)) = self.next_mapped(left) {
+            match mapped {
+                Mapped::Table(table) => self.copy_table(table, area, part, child, gather)?,
+                Mapped::Block(slot) if part.nr_pages() == Level::L2.span_pages() => {
+                    if !self.copy_block(slot, part, child, gather)? {
+                        continue;
+                    }
+                }
+                Mapped::Block(slot) => {
+                    self.split_block(slot, part.start);
                     continue;
                 }
-            };
-            let end = Level::L2.next_entry(page).min(area.pages().end);
-            self.copy_table(table, area, PageRange::new(page, end), child, gather)?;
-            page = end;
+            }
+            left.start = part.end;
             self.machine().cond_resched();
         }
         Ok(())
+    }
+
+    /// Shares a whole block with the child; `false` if it is none any more.
+    fn copy_block(
+        &self,
+        slot: PteSlot,
+        pages: PageRange,
+        child: &Self,
+        gather: &mut TlbGather<'_, M>,
+    ) -> Result<bool, OutOfMemory> {
+        let system = self.system();
+        let child_slot = child.ensure_empty_block(pages.start)?;
+        let child_slot = child_slot.expect("nothing is mapped in a new child");
+        let spare = SpareTable::new(child)?;
+        let Some(mut block) = self.lock_block(slot) else { return Ok(false) };
+        let pte = block.pte();
+        let run = self.run_of_block(pages.start, pte);
+        system.map_folio(run.folio, child.id(), run.base(), run.nr)?;
+        let (old, _) = block.update(Pte::write_protected);
+        if old.is_writable() {
+            gather.note_write_protected(pages);
+        }
+        let room = child.lock_empty_block_nested(child_slot);
+        let room = room.expect("nobody else puts anything into a new child");
+        room.fill(old.write_protected().old(), spare);
+        child.gauges().add_resident(Resident::Anon, run.nr.into());
+        gather.unlock_block(block);
+        Ok(true)
     }
 
     fn copy_table(
@@ -100,76 +130,77 @@ impl<M: Machine> Mm<M> {
         if lock.nr_live() == 0 {
             return Ok(());
         }
+        self.unfold_edges(&mut lock, pages);
         let mut child_lock = child.lock_leaf_table_nested(child_table);
-        let mut shared = 0;
-        let copied = pages.pages().try_for_each(|page| match lock.load(page) {
-            0 => Ok(()),
-            raw => {
-                let mut to = ChildTable { mm: child, lock: &mut child_lock, shared: &mut shared };
-                self.copy_entry(area, page, raw, &mut lock, &mut to, gather)
-            }
-        });
-        child.gauges().add_resident(Resident::Anon, shared);
+        let mut to = ChildTable { mm: child, lock: &mut child_lock, shared: 0 };
+        let copied = self.copy_entries_of(area, pages, &mut lock, &mut to, gather);
+        child.gauges().add_resident(Resident::Anon, to.shared);
         drop(child_lock);
         gather.unlock(lock);
         copied
     }
 
-    #[inline]
-    fn copy_entry(
+    fn copy_entries_of(
         &self,
         area: &Area<M>,
-        page: Vpn,
-        raw: u64,
+        pages: PageRange,
         lock: &mut PageTableLock<'_, M>,
         child: &mut ChildTable<'_, '_, M>,
         gather: &mut TlbGather<'_, M>,
     ) -> Result<(), OutOfMemory> {
-        match Entry::decode(raw) {
-            Entry::Present(pte) if pte.is_special() => child.lock.fill(page, pte.old().raw()),
-            Entry::Present(pte) => return self.share_page(area, page, pte, lock, child, gather),
-            Entry::NonPresent(NonPresent::Swap { entry, .. }) => {
-                self.system().dup_slot(entry);
-                let shared = NonPresent::Swap { entry, exclusive: false }.encode();
-                lock.exchange(page, shared);
-                child.lock.fill(page, shared);
-                child.mm.gauges().add_swap(1);
+        let mut page = pages.start;
+        while page < pages.end {
+            let mut nr = 1;
+            match Entry::decode(lock.load(page)) {
+                Entry::Present(pte) => {
+                    let most = (pages.end.get() - page.get()) as u32;
+                    match self.run_at(lock, page, pte, most) {
+                        None => child.lock.fill_run(page, 1, pte.old()),
+                        Some(run) => {
+                            nr = run.nr;
+                            self.share_run(area, &run, lock, child, gather)?;
+                        }
+                    }
+                }
+                Entry::NonPresent(NonPresent::Swap { entry, .. }) => {
+                    self.system().dup_slots(entry, 1);
+                    let shared = NonPresent::Swap { entry, exclusive: false }.encode();
+                    lock.exchange(page, shared);
+                    child.lock.fill(page, shared);
+                    child.mm.gauges().add_swap(1);
+                }
+                Entry::NonPresent(NonPresent::Poison) => {
+                    child.lock.fill(page, NonPresent::Poison.encode());
+                }
+                Entry::NonPresent(_) | Entry::Empty | Entry::Corrupt(_) => {}
             }
-            Entry::NonPresent(NonPresent::Poison) => {
-                child.lock.fill(page, NonPresent::Poison.encode());
-            }
-            Entry::NonPresent(_) | Entry::Empty | Entry::Corrupt(_) => {}
+            page = page.add(nr.into());
         }
         Ok(())
     }
 
     #[inline]
-    fn share_page(
+    fn share_run(
         &self,
         area: &Area<M>,
-        page: Vpn,
-        pte: Pte,
+        run: &Run<'_>,
         lock: &mut PageTableLock<'_, M>,
         child: &mut ChildTable<'_, '_, M>,
         gather: &mut TlbGather<'_, M>,
     ) -> Result<(), OutOfMemory> {
-        let system = self.system();
-        let folio = system.folio(system.words().folio(pte.pfn()));
-        if !folio.is_anon() && matches!(area.backing, Backing::Shmem { .. }) {
+        if !run.folio.is_anon() && matches!(area.backing, Backing::Shmem { .. }) {
             // The child faults it in from the object.
             return Ok(());
         }
-        let index = pte.pfn().get() - folio.head().get();
-        system.map_folio(folio, child.mm.id(), base_of(page, index), 1)?;
-        let mut shared = pte.raw();
+        self.system().map_folio(run.folio, child.mm.id(), run.base(), run.nr)?;
+        let mut shared = run.pte;
         // What is read-only already stays as it is: hardware can only make it young.
-        if pte.is_writable() {
-            let protect = |raw| Pte::from_raw(raw).write_protected().raw();
-            (_, shared) = lock.update_from(page, shared, protect);
-            gather.note_write_protected(page);
+        if shared.is_writable() {
+            shared = lock.update_run(run.page, run.nr, Pte::write_protected).write_protected();
+            gather.note_write_protected(run.pages());
         }
-        child.lock.fill(page, Pte::from_raw(shared).old().raw());
-        *child.shared += 1;
+        child.lock.fill_run(run.page, run.nr, shared.old());
+        child.shared += i64::from(run.nr);
         Ok(())
     }
 }
@@ -179,5 +210,5 @@ struct ChildTable<'t, 'm, M: Machine> {
     mm: &'t Mm<M>,
     lock: &'t mut PageTableLock<'m, M>,
     /// Pages shared so far, not in the child's gauges yet.
-    shared: &'t mut i64,
+    shared: i64,
 }

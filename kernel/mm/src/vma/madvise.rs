@@ -2,15 +2,15 @@
 //! This file takes advice: madvise.
 
 use base::{PageRange, Vpn};
-use hal::{Access, FaultCause, Machine, MemFault};
-use pgtable::{Entry, Level, NonPresent, Pte};
+use hal::{Access, FaultCause, Machine, MemFault, PteSlot};
+use pgtable::{Entry, Level, NonPresent};
 
 use super::area::{Area, AreaFlags, Backing};
 use super::mmap::HEAP_BYTES;
 use crate::fault::FaultError;
-use crate::folio::FolioFlags;
+use crate::folio::{Folio, FolioFlags};
 use crate::frame::OutOfMemory;
-use crate::mm::{Mm, PageTableLock};
+use crate::mm::{Mapped, Mm, PageTableLock, Run};
 use crate::swap::SlotDrops;
 use crate::tlb::TlbGather;
 
@@ -113,57 +113,94 @@ impl<M: Machine> Mm<M> {
 
     /// Marks the pages clean and their content as not needed.
     fn give_up(&self, pages: PageRange, gather: &mut TlbGather<'_, M>) {
-        let mut page = pages.start;
-        while page < pages.end {
-            match self.leaf_table_or_skip(page) {
-                Ok(table) => {
-                    let end = Level::L2.next_entry(page).min(pages.end);
+        let mut left = pages;
+        while let Some((part, mapped)) = self.next_mapped(left) {
+            match mapped {
+                Mapped::Table(table) => {
                     let mut slots = SlotDrops::new(self.system());
                     let mut lock = self.lock_leaf_table(table);
-                    for page in PageRange::new(page, end).pages() {
-                        self.give_up_page(&mut lock, page, gather, &mut slots);
-                    }
+                    self.unfold_edges(&mut lock, part);
+                    self.give_up_entries(&mut lock, part, gather, &mut slots);
                     gather.unlock(lock);
                     slots.finish();
-                    page = end;
-                    self.machine().cond_resched();
                 }
-                Err(next) => page = next,
+                Mapped::Block(slot) => {
+                    if !self.give_up_block(slot, part, gather) {
+                        self.split_block(slot, part.start);
+                        continue;
+                    }
+                }
             }
+            left.start = part.end;
+            self.machine().cond_resched();
         }
     }
 
-    fn give_up_page(
+    /// Gives a whole block up, or leaves it to others that use it; `false` if it must be split.
+    fn give_up_block(&self, slot: PteSlot, part: PageRange, gather: &mut TlbGather<'_, M>) -> bool {
+        let Some(mut block) = self.lock_block(slot) else { return false };
+        if part.nr_pages() != Level::L2.span_pages() {
+            return false;
+        }
+        let run = self.run_of_block(part.start, block.pte());
+        if self.may_give_up(&run) {
+            let (old, new) = block.update(|pte| pte.clean().old());
+            gather.note_run(part, old.raw(), new.raw());
+            mark_lazy_free(run.folio);
+        }
+        gather.unlock_block(block);
+        true
+    }
+
+    fn give_up_entries(
         &self,
         lock: &mut PageTableLock<'_, M>,
-        page: Vpn,
+        pages: PageRange,
         gather: &mut TlbGather<'_, M>,
         slots: &mut SlotDrops<'_, M>,
     ) {
-        match lock.entry(page) {
-            Entry::NonPresent(NonPresent::Swap { entry, .. }) => {
-                gather.replace(lock, page, 0);
-                self.gauges().add_swap(-1);
-                slots.add(entry);
-            }
-            Entry::Present(pte) if !pte.is_special() => {
-                let id = self.system().words().folio(pte.pfn());
-                let folio = self.system().folio(id);
-                // A page in the swap cache keeps its slot's content; one that others map, or hold,
-                // is not this program's to give up.
-                if folio.swap_entry().is_some()
-                    || !self.system().is_mapped_only_by(self.system().folio(id), self.id())
-                    || !folio.has_no_other_reference(0)
-                {
-                    return;
+        let mut page = pages.start;
+        while page < pages.end {
+            let mut nr = 1;
+            match lock.entry(page) {
+                Entry::NonPresent(NonPresent::Swap { entry, .. }) => {
+                    gather.replace(lock, page, 0);
+                    self.gauges().add_swap(-1);
+                    slots.add(entry);
                 }
-                let (old, new) = lock.update(page, |raw| Pte::from_raw(raw).clean().old().raw());
-                gather.note(page, old, new);
-                folio.clear(FolioFlags::DIRTY | FolioFlags::REFERENCED);
-                folio.set(FolioFlags::LAZYFREE);
+                Entry::Present(pte) => {
+                    let most = (pages.end.get() - page.get()) as u32;
+                    if let Some(run) = self.run_at(lock, page, pte, most) {
+                        nr = run.nr;
+                        self.give_up_run(&run, lock, gather);
+                    }
+                }
+                _ => {}
             }
-            _ => {}
+            page = page.add(nr.into());
         }
+    }
+
+    fn give_up_run(
+        &self,
+        run: &Run<'_>,
+        lock: &mut PageTableLock<'_, M>,
+        gather: &mut TlbGather<'_, M>,
+    ) {
+        if self.may_give_up(run) {
+            let old = lock.update_run(run.page, run.nr, |pte| pte.clean().old());
+            gather.note_run(run.pages(), old.raw(), old.clean().old().raw());
+            mark_lazy_free(run.folio);
+        }
+    }
+
+    /// Tells whether the content of a run's folio is this program's to give up: all of its pages are
+    /// in the run, no swap slot keeps the content, and nobody else maps or holds it.
+    fn may_give_up(&self, run: &Run<'_>) -> bool {
+        run.is_whole()
+            && run.folio.swap_entry().is_none()
+            && self.system().is_mapped_only_by(run.folio, self.id())
+            && run.folio.has_no_other_reference(0)
     }
 
     /// Faults every page in, as a load or a store by user code would.
@@ -180,6 +217,11 @@ impl<M: Machine> Mm<M> {
         }
         Ok(())
     }
+}
+
+fn mark_lazy_free(folio: &Folio) {
+    folio.clear(FolioFlags::DIRTY | FolioFlags::REFERENCED);
+    folio.set(FolioFlags::LAZYFREE);
 }
 
 fn is_private_anon<M: Machine>(area: &Area<M>) -> bool {

@@ -2,13 +2,13 @@
 //! This file changes rights: mprotect.
 
 use base::{PageRange, Vpn};
-use hal::Machine;
+use hal::{Machine, PteSlot};
 use pgtable::{Entry, Level, MemType, Prot, Pte, Rights};
 
 use super::area::{Area, AreaFlags};
 use super::mmap::{HEAP_BYTES, MAX_AREAS};
 use crate::frame::OutOfMemory;
-use crate::mm::{Mm, PageTableLock};
+use crate::mm::{Mapped, Mm, PageTableLock};
 use crate::tlb::TlbGather;
 
 /// Why rights were not changed.
@@ -67,39 +67,81 @@ impl<M: Machine> Mm<M> {
     /// Brings the entries of an area in line with its rights.
     fn protect_entries(&self, area: &Area<M>, gather: &mut TlbGather<'_, M>) {
         let rights = AreaRights::of(area);
-        let mut page = area.pages().start;
-        while page < area.pages().end {
-            match self.leaf_table_or_skip(page) {
-                Ok(table) => {
-                    let end = Level::L2.next_entry(page).min(area.pages().end);
+        let mut left = area.pages();
+        while let Some((part, mapped)) = self.next_mapped(left) {
+            match mapped {
+                Mapped::Table(table) => {
                     let mut lock = self.lock_leaf_table(table);
-                    for page in PageRange::new(page, end).pages() {
-                        self.protect_entry(&mut lock, &rights, page, gather);
-                    }
+                    self.unfold_edges(&mut lock, part);
+                    self.protect_table(&mut lock, &rights, part, gather);
                     gather.unlock(lock);
-                    page = end;
-                    self.machine().cond_resched();
                 }
-                Err(next) => page = next,
+                Mapped::Block(slot) => {
+                    if !self.protect_block(slot, &rights, part, gather) {
+                        self.split_block(slot, part.start);
+                        continue;
+                    }
+                }
             }
+            left.start = part.end;
+            self.machine().cond_resched();
+        }
+    }
+
+    /// Brings a whole block in line with `rights`; `false` if it cannot stay one.
+    fn protect_block(
+        &self,
+        slot: PteSlot,
+        rights: &AreaRights,
+        part: PageRange,
+        gather: &mut TlbGather<'_, M>,
+    ) -> bool {
+        let Some(mut block) = self.lock_block(slot) else { return false };
+        let pte = block.pte();
+        if part.nr_pages() != Level::L2.span_pages() || pte.mem_type() != rights.mem {
+            return false;
+        }
+        let run = self.run_of_block(part.start, pte);
+        self.system().sync_code(run.folio, rights.apply(pte));
+        let (old, new) = block.update(|pte| rights.apply(pte));
+        gather.note_run(part, old.raw(), new.raw());
+        gather.unlock_block(block);
+        true
+    }
+
+    fn protect_table(
+        &self,
+        lock: &mut PageTableLock<'_, M>,
+        rights: &AreaRights,
+        pages: PageRange,
+        gather: &mut TlbGather<'_, M>,
+    ) {
+        let mut page = pages.start;
+        while page < pages.end {
+            let mut nr = 1;
+            if let Entry::Present(pte) = lock.entry(page) {
+                let most = (pages.end.get() - page.get()) as u32;
+                nr = self.run_at(lock, page, pte, most).map_or(1, |run| run.nr);
+                self.protect_run(lock, rights, page, nr, pte, gather);
+            }
+            page = page.add(nr.into());
         }
     }
 
     #[inline]
-    fn protect_entry(
+    fn protect_run(
         &self,
         lock: &mut PageTableLock<'_, M>,
         rights: &AreaRights,
         page: Vpn,
+        nr: u32,
+        pte: Pte,
         gather: &mut TlbGather<'_, M>,
     ) {
-        let raw = lock.load(page);
-        let Entry::Present(pte) = Entry::decode(raw) else { return };
-        let change = |raw| rights.apply(Pte::from_raw(raw)).raw();
         if pte.mem_type() != rights.mem {
             // Only ever Normal to Tagged: the tags must mean something before they are checked.
-            self.system().make_page_tagged(pte.pfn());
-            self.replace_mapping(lock, page, change);
+            (0..nr).for_each(|n| self.system().make_page_tagged(pte.pfn().add(n)));
+            self.replace_run_mapping(lock, page, nr, |old| rights.apply(old));
             return;
         }
         let wanted = rights.apply(pte);
@@ -110,8 +152,9 @@ impl<M: Machine> Mm<M> {
             let folio = self.system().folio(self.system().words().folio(pte.pfn()));
             self.system().sync_code(folio, wanted);
         }
-        let (old, new) = lock.update_from(page, raw, change);
-        gather.note(page, old, new);
+        let old = lock.update_run(page, nr, |pte| rights.apply(pte));
+        let pages = PageRange::of_len(page, nr.into());
+        gather.note_run(pages, old.raw(), rights.apply(old).raw());
     }
 }
 

@@ -9,7 +9,7 @@ use super::area::{Area, AreaFlags};
 use super::areas::Areas;
 use super::mmap::{HEAP_BYTES, MAX_AREAS, MapError, Placement};
 use crate::frame::OutOfMemory;
-use crate::mm::{Mm, PageTableLock};
+use crate::mm::{Mapped, Mm, PageTableLock};
 use crate::rmap::base_of;
 use crate::tlb::TlbGather;
 
@@ -152,24 +152,22 @@ impl<M: Machine> Mm<M> {
     /// Moves the entries of `old` to `new_start` and those after it. On failure says how many
     /// pages were moved.
     fn move_entries(&self, old: PageRange, new_start: Vpn) -> Result<(), (u64, OutOfMemory)> {
-        let mut page = old.start;
-        while page < old.end {
-            let done = page.get() - old.start.get();
-            let to = new_start.add(done);
-            let table = match self.leaf_table_or_skip(page) {
-                Ok(table) => table,
-                Err(next) => {
-                    page = next;
+        let mut left = old;
+        while let Some((part, mapped)) = self.next_mapped(left) {
+            let table = match mapped {
+                Mapped::Table(table) => table,
+                Mapped::Block(slot) => {
+                    self.split_block(slot, part.start);
                     continue;
                 }
             };
+            let done = part.start.get() - old.start.get();
+            let to = new_start.add(done);
             // As far as one table reaches on either side.
-            let by_old = Level::L2.next_entry(page).min(old.end).get() - page.get();
-            let by_new = Level::L2.next_entry(to).get() - to.get();
-            let nr = by_old.min(by_new);
-            self.move_within_tables(table, PageRange::of_len(page, nr), to)
-                .map_err(|(moved, why)| (done + moved, why))?;
-            page = page.add(nr);
+            let nr = part.nr_pages().min(Level::L2.next_entry(to).get() - to.get());
+            let part = PageRange::of_len(part.start, nr);
+            self.move_within_tables(table, part, to).map_err(|(moved, why)| (done + moved, why))?;
+            left.start = part.end;
             self.machine().cond_resched();
         }
         Ok(())
@@ -184,78 +182,89 @@ impl<M: Machine> Mm<M> {
         let to_table = self.ensure_leaf_table(to).map_err(|why| (0, why))?;
         let mut gather = TlbGather::complete_at_unlock(self);
         let mut lock = self.lock_leaf_table(table.min(to_table));
+        let mut second =
+            (table != to_table).then(|| self.lock_leaf_table_nested(table.max(to_table)));
         let mut result = Ok(());
-        if table == to_table {
-            for (n, page) in pages.pages().enumerate() {
-                let moved = self.move_entry_within(&mut lock, page, to.add(n as u64), &mut gather);
-                result = moved.map_err(|why| (n as u64, why));
-                if result.is_err() {
-                    break;
-                }
+        let mut done = 0;
+        while done < pages.nr_pages() {
+            let mut tables = match &mut second {
+                None => Tables::One(&mut lock),
+                Some(second) if table < to_table => Tables::Two { from: &mut lock, to: second },
+                Some(second) => Tables::Two { from: second, to: &mut lock },
+            };
+            if done == 0 {
+                self.unfold_edges(tables.from(), pages);
             }
-            gather.unlock(lock);
-            return result;
-        }
-        let mut second = self.lock_leaf_table_nested(table.max(to_table));
-        let (from_lock, to_lock) =
-            if table < to_table { (&mut lock, &mut second) } else { (&mut second, &mut lock) };
-        for (n, page) in pages.pages().enumerate() {
-            let to = to.add(n as u64);
-            let old = self.take_entry(from_lock, page, to, &mut gather);
-            match old {
-                Ok(Some(old)) => {
-                    // Nobody can store through the old place any more when reclaim can find the
-                    // page at the new one: both tables are locked until `gather` has completed.
-                    to_lock.exchange(to, old);
-                }
-                Ok(None) => {}
+            let page = pages.start.add(done);
+            let most = (pages.nr_pages() - done) as u32;
+            match self.move_run(&mut tables, page, to.add(done), most, &mut gather) {
+                Ok(nr) => done += u64::from(nr),
                 Err(why) => {
-                    result = Err((n as u64, why));
+                    result = Err((done, why));
                     break;
                 }
             }
         }
+        // Nobody can store through the old place any more when reclaim can find the pages at the new
+        // one: the tables are locked until this has completed.
         gather.settle();
         drop(second);
         gather.unlock(lock);
         result
     }
 
-    fn move_entry_within(
+    /// Moves what is at `page`, up to `most` entries if they are a run, to `to`, with its reverse
+    /// mapping. Returns how many pages were dealt with.
+    fn move_run(
         &self,
-        lock: &mut PageTableLock<'_, M>,
+        tables: &mut Tables<'_, '_, M>,
         page: Vpn,
         to: Vpn,
+        most: u32,
         gather: &mut TlbGather<'_, M>,
-    ) -> Result<(), OutOfMemory> {
-        if let Some(old) = self.take_entry(lock, page, to, gather)? {
-            lock.exchange(to, old);
-        }
-        Ok(())
-    }
-
-    /// Takes the entry of `page` away and moves its reverse mapping to `to`.
-    fn take_entry(
-        &self,
-        lock: &mut PageTableLock<'_, M>,
-        page: Vpn,
-        to: Vpn,
-        gather: &mut TlbGather<'_, M>,
-    ) -> Result<Option<u64>, OutOfMemory> {
-        match lock.entry(page) {
-            Entry::Present(pte) if !pte.is_special() => {
-                let system = self.system();
-                let id = system.words().folio(pte.pfn());
-                let index = pte.pfn().get() - system.folio(id).head().get();
-                system.move_mapping(id, self.id(), base_of(page, index), base_of(to, index), 1)?;
+    ) -> Result<u32, OutOfMemory> {
+        let raw = tables.from().load(page);
+        match Entry::decode(raw) {
+            Entry::Empty => return Ok(1),
+            Entry::Present(pte) => {
+                if let Some(run) = self.run_at(tables.from(), page, pte, most) {
+                    let (from, to_base) = (run.base(), base_of(to, run.index));
+                    self.system().move_mapping(run.id, self.id(), from, to_base, run.nr)?;
+                    let nr = run.nr;
+                    let old = gather.replace_run(tables.from(), page, nr, |_| 0);
+                    tables.to().fill_run(to, nr, old);
+                    return Ok(nr);
+                }
             }
-            Entry::Empty => return Ok(None),
-            Entry::Present(_)
-            | Entry::NonPresent(NonPresent::Swap { .. } | NonPresent::Poison)
+            Entry::NonPresent(NonPresent::Swap { .. } | NonPresent::Poison)
             | Entry::NonPresent(NonPresent::Migration { .. } | NonPresent::DevicePrivate { .. })
             | Entry::Corrupt(_) => {}
         }
-        Ok(Some(gather.replace(lock, page, 0)))
+        let old = gather.replace(tables.from(), page, 0);
+        tables.to().exchange(to, old);
+        Ok(1)
+    }
+}
+
+/// The locked tables between which entries move.
+enum Tables<'t, 'm, M: Machine> {
+    One(&'t mut PageTableLock<'m, M>),
+    Two { from: &'t mut PageTableLock<'m, M>, to: &'t mut PageTableLock<'m, M> },
+}
+
+impl<'m, M: Machine> Tables<'_, 'm, M> {
+    fn from(&mut self) -> &mut PageTableLock<'m, M> {
+        match self {
+            Tables::One(one) => one,
+            Tables::Two { from, .. } => from,
+        }
+    }
+
+    fn to(&mut self) -> &mut PageTableLock<'m, M> {
+        match self {
+            Tables::One(one) => one,
+            Tables::Two { to, .. } => to,
+        }
     }
 }
 

@@ -6,11 +6,11 @@ use alloc::vec::Vec;
 
 use base::{PageRange, Pfn, Vpn};
 use hal::Machine;
-use pgtable::{Entry, Level, NonPresent, SwapEntry};
+use pgtable::{Entry, NonPresent, SwapEntry};
 
 use super::area::{Area, AreaFlags, Backing};
 use crate::folio::FolioFlags;
-use crate::mm::Mm;
+use crate::mm::{Mapped, Mm};
 use crate::shmem::Shmem;
 
 /// One area as a line of /proc/self/maps shows it.
@@ -111,22 +111,27 @@ impl<M: Machine> Mm<M> {
 
     /// Calls `visit` with every entry in use within `pages`; its table is locked.
     fn for_each_entry(&self, pages: PageRange, mut visit: impl FnMut(Vpn, Entry)) {
-        let mut page = pages.start;
-        while page < pages.end {
-            match self.leaf_table_or_skip(page) {
-                Ok(table) => {
-                    let end = Level::L2.next_entry(page).min(pages.end);
+        let mut left = pages;
+        while let Some((part, mapped)) = self.next_mapped(left) {
+            match mapped {
+                Mapped::Table(table) => {
                     let lock = self.lock_leaf_table(table);
-                    for page in PageRange::new(page, end).pages() {
+                    for page in part.pages() {
                         match lock.entry(page) {
                             Entry::Empty => {}
                             entry => visit(page, entry),
                         }
                     }
-                    page = end;
                 }
-                Err(next) => page = next,
+                Mapped::Block(slot) => {
+                    let Some(block) = self.lock_block(slot) else { continue };
+                    for page in part.pages() {
+                        let pte = block.pte().advanced(pgtable::index_of(page) as u32);
+                        visit(page, Entry::Present(pte));
+                    }
+                }
             }
+            left.start = part.end;
         }
     }
 

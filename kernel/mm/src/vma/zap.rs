@@ -3,14 +3,13 @@
 
 use arrayvec::ArrayVec;
 
-use base::{PageRange, Vpn};
-use hal::Machine;
+use base::{PageRange, Pfn, Vpn};
+use hal::{Machine, PteSlot};
 use pgtable::{Entry, Level, NonPresent, Pte};
 
 use super::area::Area;
-use crate::folio::{Folio, FolioFlags, FolioId, FolioRef};
-use crate::mm::{Mm, PageTableLock, Resident};
-use crate::rmap::base_of;
+use crate::folio::FolioRef;
+use crate::mm::{Mapped, Mm, PageTableLock, Resident, Run};
 use crate::swap::SlotDrops;
 use crate::tlb::TlbGather;
 
@@ -22,31 +21,57 @@ impl<M: Machine> Mm<M> {
     /// `gather` was begun with.
     pub(crate) fn zap(&self, area: &Area<M>, pages: PageRange, gather: &mut TlbGather<'_, M>) {
         debug_assert!(area.pages().covers(pages));
-        let mut page = pages.start;
-        while page < pages.end {
-            let table = match self.leaf_table_or_skip(page) {
-                Ok(table) => table,
-                Err(next) => {
-                    page = next;
+        let mut left = pages;
+        while let Some((part, mapped)) = self.next_mapped(left) {
+            match mapped {
+                Mapped::Table(table) => self.zap_in_table(area, table, part, gather),
+                Mapped::Block(slot) if part.nr_pages() == Level::L2.span_pages() => {
+                    if !self.zap_block(slot, part, gather) {
+                        continue;
+                    }
+                }
+                Mapped::Block(slot) => {
+                    self.split_block(slot, part.start);
                     continue;
                 }
-            };
-            let end = Level::L2.next_entry(page).min(pages.end);
-            gather.make_room();
-            let mut slots = SlotDrops::new(self.system());
-            let mut lock = self.lock_leaf_table(table);
-            if lock.nr_live() != 0 {
-                let pages = PageRange::new(page, end);
-                self.zap_table(&mut lock, area, pages, gather, &mut slots);
             }
-            gather.unlock(lock);
-            slots.finish();
-            page = end;
+            left.start = part.end;
             self.machine().cond_resched();
         }
     }
 
-    fn zap_table(
+    /// Takes a whole block away; `false` if it is none any more.
+    fn zap_block(&self, slot: PteSlot, pages: PageRange, gather: &mut TlbGather<'_, M>) -> bool {
+        gather.make_room();
+        let Some(mut block) = self.lock_block(slot) else { return false };
+        let run = self.run_of_block(pages.start, block.pte());
+        let old = gather.take_block(&mut block, pages);
+        let mut gone = Gone::default();
+        self.let_go(&run, old, gather, &mut gone);
+        gather.unlock_block(block);
+        gone.settle(self);
+        true
+    }
+
+    fn zap_in_table(
+        &self,
+        area: &Area<M>,
+        table: Pfn,
+        pages: PageRange,
+        gather: &mut TlbGather<'_, M>,
+    ) {
+        gather.make_room();
+        let mut slots = SlotDrops::new(self.system());
+        let mut lock = self.lock_leaf_table(table);
+        if lock.nr_live() != 0 {
+            self.unfold_edges(&mut lock, pages);
+            self.zap_entries(&mut lock, area, pages, gather, &mut slots);
+        }
+        gather.unlock(lock);
+        slots.finish();
+    }
+
+    fn zap_entries(
         &self,
         lock: &mut PageTableLock<'_, M>,
         area: &Area<M>,
@@ -58,34 +83,45 @@ impl<M: Machine> Mm<M> {
         // object out while some CPU may still store to it through its TLB.
         let mut counted = ArrayVec::<(Vpn, Pte), SHARED_CHUNK>::new();
         let mut gone = Gone::default();
-        for page in pages.pages() {
-            if lock.load(page) == 0 {
-                continue;
-            }
-            let old = gather.replace(lock, page, 0);
-            match Entry::decode(old) {
+        let mut page = pages.start;
+        while page < pages.end {
+            let raw = lock.load(page);
+            let mut nr = 1;
+            match Entry::decode(raw) {
+                Entry::Empty => {}
                 Entry::Present(pte) if area.is_private() => {
-                    self.let_go(page, pte, gather, &mut gone);
+                    let most = (pages.end.get() - page.get()) as u32;
+                    match self.run_at(lock, page, pte, most) {
+                        Some(run) => {
+                            nr = run.nr;
+                            let old = gather.replace_run(lock, page, nr, |_| 0);
+                            self.let_go(&run, old, gather, &mut gone);
+                        }
+                        None => drop(gather.replace(lock, page, 0)),
+                    }
                 }
-                Entry::Present(pte) => counted.push((page, pte)),
+                Entry::Present(_) => {
+                    counted.push((page, Pte::from_raw(gather.replace(lock, page, 0))));
+                    if counted.is_full() {
+                        self.let_settled_go(lock, &mut counted, gather, &mut gone);
+                    }
+                }
                 Entry::NonPresent(NonPresent::Swap { entry, .. }) => {
+                    gather.replace(lock, page, 0);
                     gone.swap += 1;
                     slots.add(entry);
                 }
-                Entry::NonPresent(_) | Entry::Empty | Entry::Corrupt(_) => {}
+                Entry::NonPresent(_) | Entry::Corrupt(_) => drop(gather.replace(lock, page, 0)),
             }
-            if counted.is_full() {
-                self.let_settled_go(&mut counted, gather, &mut gone);
-            }
+            page = page.add(nr.into());
         }
-        self.let_settled_go(&mut counted, gather, &mut gone);
-        self.gauges().add_resident(Resident::Anon, -gone.anon);
-        self.gauges().add_resident(Resident::Shmem, -gone.shmem);
-        self.gauges().add_swap(-gone.swap);
+        self.let_settled_go(lock, &mut counted, gather, &mut gone);
+        gone.settle(self);
     }
 
     fn let_settled_go(
         &self,
+        lock: &PageTableLock<'_, M>,
         counted: &mut ArrayVec<(Vpn, Pte), SHARED_CHUNK>,
         gather: &mut TlbGather<'_, M>,
         gone: &mut Gone,
@@ -95,46 +131,36 @@ impl<M: Machine> Mm<M> {
         }
         gather.settle();
         for (page, pte) in counted.drain(..) {
-            self.let_go(page, pte, gather, gone);
+            if let Some(run) = self.run_at(lock, page, pte, 1) {
+                self.let_go(&run, pte, gather, gone);
+            }
         }
     }
 
-    /// Undoes the bookkeeping of a present entry that was taken away. A reference to what it mapped
-    /// goes to `gather`, if the folio may be free without it before the TLBs have forgotten it.
+    /// Undoes the bookkeeping of a run whose entries, `old` together, were taken away. A reference to
+    /// the folio goes to `gather`, if it may be free without it before the TLBs have forgotten it.
     #[inline(always)]
-    fn let_go(&self, page: Vpn, pte: Pte, gather: &mut TlbGather<'_, M>, gone: &mut Gone) {
-        let Some((id, folio, base)) = self.mapped_folio(page, pte) else { return };
-        *gone.of(Resident::of(folio)) += 1;
+    fn let_go(&self, run: &Run<'_>, old: Pte, gather: &mut TlbGather<'_, M>, gone: &mut Gone) {
+        let system = self.system();
+        run.carry_dirty(old);
+        *gone.of(Resident::of(run.folio)) += i64::from(run.nr);
         if gather.has_completed() {
-            let last = self.system().unmap_forgotten_folio(id, folio, self.id(), base, 1);
+            let (id, folio, base) = (run.id, run.folio, run.base());
+            let last = system.unmap_forgotten_folio(id, folio, self.id(), base, run.nr);
             last.into_iter().for_each(|folio| gather.defer_put(folio));
         } else {
-            gather.defer_put(self.system().unmap_folio(id, folio, self.id(), base, 1));
+            let (id, folio, base) = (run.id, run.folio, run.base());
+            gather.defer_put(system.unmap_folio(id, folio, self.id(), base, run.nr));
         }
     }
 
     /// Undoes the bookkeeping of a present entry that was taken away and that no TLB has any more.
     /// If nothing maps the folio now, a reference to it comes back.
-    pub(crate) fn forget_mapping(&self, page: Vpn, pte: Pte) -> Option<FolioRef<'_, M>> {
-        let (id, folio, base) = self.mapped_folio(page, pte)?;
-        self.gauges().add_resident(Resident::of(folio), -1);
-        self.system().unmap_forgotten_folio(id, folio, self.id(), base, 1)
-    }
-
-    /// Returns the folio that a present entry maps, with the place it is mapped at, and gives it
-    /// the entry's dirty state. `None`: no folio owns the page.
-    #[inline]
-    fn mapped_folio(&self, page: Vpn, pte: Pte) -> Option<(FolioId, &Folio, Vpn)> {
-        if pte.is_special() {
-            return None;
-        }
-        let id = self.system().words().folio(pte.pfn());
-        let folio = self.system().folio(id);
-        if pte.is_dirty() {
-            folio.set(FolioFlags::DIRTY);
-        }
-        let index = pte.pfn().get() - folio.head().get();
-        Some((id, folio, base_of(page, index)))
+    pub(crate) fn forget_mapping(&self, run: &Run<'_>, old: Pte) -> Option<FolioRef<'_, M>> {
+        run.carry_dirty(old);
+        self.gauges().add_resident(Resident::of(run.folio), -i64::from(run.nr));
+        let (folio, base) = (self.system().folio(run.id), run.base());
+        self.system().unmap_forgotten_folio(run.id, folio, self.id(), base, run.nr)
     }
 }
 
@@ -152,5 +178,11 @@ impl Gone {
             Resident::Anon => &mut self.anon,
             Resident::Shmem => &mut self.shmem,
         }
+    }
+
+    fn settle<M: Machine>(self, mm: &Mm<M>) {
+        mm.gauges().add_resident(Resident::Anon, -self.anon);
+        mm.gauges().add_resident(Resident::Shmem, -self.shmem);
+        mm.gauges().add_swap(-self.swap);
     }
 }

@@ -63,6 +63,12 @@ impl World {
         Self { is_patient: true, ..self }
     }
 
+    /// Lets all private anonymous memory have folios of an order.
+    pub fn allow_order(&self, order: u8) {
+        let settings = self.system.thp().settings();
+        settings.set_size(base::Order::new(order), mm::SizeEnabled::Always);
+    }
+
     /// Writes the header of a swap area that fills the disk, as mkswap does.
     pub fn make_swap(&self, disk: DiskId) {
         use hal::BlockDevs;

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file maps 2 MiB as one block, and takes such a mapping apart.
+//!
+//! A block stands in a level-2 entry and is guarded by the lock of the level-2 table. With every
+//! block a level-3 table is set aside, so that the block can be split at any time: what unmaps or
+//! protects part of it must not fail for want of memory. A block becomes a table or nothing; a table
+//! never becomes a block.
+
+use base::{Order, PageRange, Pfn, Vpn};
+use hal::{Machine, PteSlot, PteTable};
+use pgtable::{Change, Level, Pte, TablePte, change_of};
+
+use super::{Mm, PageTableLock};
+use crate::events::MmEvent;
+use crate::frame::OutOfMemory;
+
+/// Shows that the level-2 table with a block's entry is locked, and reaches that entry.
+#[must_use = "the table is unlocked as soon as the guard is dropped"]
+pub(crate) struct BlockLock<'m, M: Machine> {
+    mm: &'m Mm<M>,
+    table: PageTableLock<'m, M>,
+    index: usize,
+}
+
+impl<M: Machine> BlockLock<'_, M> {
+    /// Returns the entry, as one that maps the block's first page.
+    pub(crate) fn pte(&self) -> Pte {
+        let raw = self.table.entries.load(self.index);
+        Pte::of_block(raw).expect("a locked block stays one until it is taken out")
+    }
+
+    /// Changes the entry by `change`, keeping what hardware does meanwhile, and returns (old, new).
+    pub(crate) fn update(&mut self, change: impl Fn(Pte) -> Pte) -> (Pte, Pte) {
+        loop {
+            let old = self.pte();
+            let new = change(old);
+            let done = self.table.entries.compare_exchange(self.index, old.block(), new.block());
+            if done.is_ok() {
+                return (old, new);
+            }
+        }
+    }
+
+    /// Takes the block out and returns its entry with all that hardware has set in it. The table set
+    /// aside for it is freed: nothing has ever led to it. What the TLBs need is the caller's to see
+    /// to.
+    pub(crate) fn take_out(&mut self) -> Pte {
+        let old = self.table.exchange_at(self.index, 0);
+        let spare = self.table.lock.take_spare(self.mm.system().words());
+        self.mm.system().free_frame(spare);
+        self.mm.gauges().add_tables(-1);
+        Pte::of_block(old).expect("a locked block stays one until it is taken out")
+    }
+}
+
+/// A zeroed table page for a block that is about to be mapped, freed unless it is.
+pub(crate) struct SpareTable<'m, M: Machine> {
+    mm: &'m Mm<M>,
+    table: Option<Pfn>,
+}
+
+impl<'m, M: Machine> SpareTable<'m, M> {
+    /// Allocates one.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] when there is no frame for it.
+    pub(crate) fn new(mm: &'m Mm<M>) -> Result<Self, OutOfMemory> {
+        Ok(Self { mm, table: Some(mm.alloc_table()?) })
+    }
+
+    fn take(mut self) -> Pfn {
+        self.table.take().expect("taken once")
+    }
+}
+
+impl<M: Machine> Drop for SpareTable<'_, M> {
+    fn drop(&mut self) {
+        if let Some(table) = self.table {
+            self.mm.system().free_frame(table);
+        }
+    }
+}
+
+/// Shows that the level-2 table with an empty entry is locked.
+#[must_use = "the table is unlocked as soon as the guard is dropped"]
+pub(crate) struct EmptyBlock<'m, M: Machine> {
+    mm: &'m Mm<M>,
+    table: PageTableLock<'m, M>,
+    index: usize,
+}
+
+impl<M: Machine> EmptyBlock<'_, M> {
+    /// Maps the 2 MiB as one block, and sets `spare` aside for it.
+    pub(crate) fn fill(mut self, pte: Pte, spare: SpareTable<'_, M>) {
+        self.table.lock.set_aside(self.mm.system().words(), spare.take());
+        self.mm.gauges().add_tables(1);
+        self.table.exchange_at(self.index, pte.block());
+    }
+}
+
+impl<M: Machine> Mm<M> {
+    /// Locks the block at `slot`; `None` when there is none any more. Tables do not go away
+    /// meanwhile: the mmap lock is held, or the tree of tables shared.
+    pub(crate) fn lock_block(&self, slot: PteSlot) -> Option<BlockLock<'_, M>> {
+        let (table, index) = (self.lock_table(slot.table), slot.index as usize);
+        let is_block = Pte::of_block(table.entries.load(index)).is_some();
+        is_block.then_some(BlockLock { mm: self, table, index })
+    }
+
+    /// Locks the level-2 table of an entry that is to map a block.
+    pub(crate) fn lock_empty_block(&self, slot: PteSlot) -> Option<EmptyBlock<'_, M>> {
+        self.empty_block(self.lock_table(slot.table), slot)
+    }
+
+    /// Like [`Mm::lock_empty_block`], while a table of the parent is locked (fork).
+    pub(crate) fn lock_empty_block_nested(&self, slot: PteSlot) -> Option<EmptyBlock<'_, M>> {
+        self.empty_block(self.lock_leaf_table_nested(slot.table), slot)
+    }
+
+    fn empty_block<'m>(
+        &'m self,
+        table: PageTableLock<'m, M>,
+        slot: PteSlot,
+    ) -> Option<EmptyBlock<'m, M>> {
+        let index = slot.index as usize;
+        (table.entries.load(index) == 0).then_some(EmptyBlock { mm: self, table, index })
+    }
+
+    /// Maps the pages of the block at `slot`, `page` among them, one by one, if it still is a block.
+    /// What maps which page stays the same, so the reverse map does. When this returns, no CPU uses
+    /// the block.
+    pub(crate) fn split_block(&self, slot: PteSlot, page: Vpn) {
+        if let Some(block) = self.lock_block(slot) {
+            block.split(page);
+        }
+    }
+}
+
+impl<M: Machine> BlockLock<'_, M> {
+    /// Maps the pages of the block, of which `page` is one, one by one.
+    pub(crate) fn split(self, page: Vpn) {
+        self.mm.system().count(MmEvent::ThpSplitPmd, 1);
+        let nr = Order::BLOCK.nr_pages();
+        self.replace_by_table(page, |table, pte| table.fill_run(Vpn::new(0), nr, pte));
+    }
+
+    /// Puts the table that was set aside in the place of the block, of which `page` is one page, after
+    /// `fill` has filled it, and returns the block's last entry, as does `fill`'s argument. When this
+    /// returns, no CPU uses the block.
+    pub(crate) fn replace_by_table(
+        mut self,
+        page: Vpn,
+        fill: impl FnOnce(&mut PageTableLock<'_, M>, Pte),
+    ) -> Pte {
+        let spare = self.table.lock.take_spare(self.mm.system().words());
+        // Break: a fault meanwhile finds nothing and waits for the table's lock.
+        let old = self.table.exchange_at(self.index, 0);
+        let pte = Pte::of_block(old).expect("a locked block stays one until it is taken out");
+        if change_of(pte.raw(), 0) != Change::Store {
+            let pages = Level::L2.span_pages();
+            self.mm.invalidate_now(PageRange::of_len(page.align_down(pages), pages));
+        }
+        let mut table = self.mm.lock_leaf_table_nested(spare);
+        fill(&mut table, pte);
+        drop(table);
+        // Make. The release orders the table's content before it.
+        self.table.exchange_at(self.index, TablePte::new(spare).raw());
+        pte
+    }
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file takes folios of several orders through everything that can happen to a mapping.
+
+mod world;
+
+use base::{Order, PageRange, Vpn};
+use hal::TagCheckMode;
+use hal::sim::{Bank, SimConfig, explore};
+use mm::{Advice, MmEvent, Placement, Prot, ThpStat};
+use world::process::{Process, RW, TAGGED};
+use world::{CPU0, CPU1, World, config};
+
+const ORDERS: [u8; 4] = [2, 4, 5, 9];
+
+/// A machine with room for some folios of 2 MiB, which gives tagged and other memory folios of one
+/// order.
+fn world(seed: u64, order: u8) -> World {
+    let first = SimConfig::default().banks[0].first;
+    let banks = vec![Bank { first, nr_blocks: 6 }];
+    let world = World::new(SimConfig { banks, disks: vec![8 * 256 * 16], ..config(seed) });
+    world.allow_order(order);
+    world
+}
+
+fn nr_pages(order: u8) -> u64 {
+    Order::new(order).nr_pages().into()
+}
+
+/// Maps two folios' worth of pages where folios fit, and stores to each page.
+fn two_folios(p: &mut Process, order: u8) -> PageRange {
+    let nr = nr_pages(order);
+    let start = Vpn::new(0x10_0000).align_down(512);
+    let pages = p.map_at(Placement::Fixed(start), 2 * nr, TAGGED);
+    fill(p, pages);
+    pages
+}
+
+/// Stores to each page a value and a tag of its own.
+fn fill(p: &mut Process, pages: PageRange) {
+    for page in pages.pages() {
+        p.retag(page, 1, (page.get() % 15 + 1) as u8);
+        p.write(page, 0, page.get());
+    }
+}
+
+fn stat(world: &World, stat: ThpStat, order: u8) -> u64 {
+    world.system.thp().stats().total(stat, Order::new(order))
+}
+
+/// Runs `test` for all orders and some seeds, checks all bytes, tags and counts afterwards, and that
+/// everything comes back.
+fn for_orders(test: fn(&World, &mut Process, PageRange, u8)) {
+    for order in ORDERS {
+        explore(0..4, move |seed| {
+            let world = world(seed, order);
+            let before = world.footprint();
+            let mut p = world.process(CPU0);
+            p.check_tags(TagCheckMode::Sync);
+            let pages = two_folios(&mut p, order);
+            assert_eq!(stat(&world, ThpStat::AnonFaultAlloc, order), 2, "order {order}");
+            world.audit();
+            test(&world, &mut p, pages, order);
+            world.audit();
+            p.verify_all();
+            world.assert_no_stale(p.mm.id());
+            p.exit();
+            world.audit();
+            assert_eq!(world.footprint(), before, "everything is given back");
+        });
+    }
+}
+
+#[test]
+fn fork_shares_and_each_side_copies_the_pages_it_stores_to() {
+    for_orders(|world, p, pages, _| {
+        let mut child = p.fork(CPU1);
+        child.check_tags(TagCheckMode::Sync);
+        world.audit();
+        child.verify_all();
+        child.write(pages.start.add(1), 0, 7);
+        p.write(pages.end.sub(1), 0, 8);
+        p.retag(pages.start.add(2), 1, 3);
+        world.audit();
+        child.verify_all();
+        p.verify_all();
+        assert_eq!(world.count(MmEvent::CowCopy), 3);
+        child.exit();
+    });
+}
+
+#[test]
+fn the_survivor_of_a_fork_stores_without_copying() {
+    for_orders(|world, p, pages, _| {
+        p.fork(CPU1).exit();
+        fill(p, pages);
+        assert_eq!(world.count(MmEvent::CowCopy), 0);
+    });
+}
+
+#[test]
+fn a_whole_folio_goes_out_and_comes_back_with_one_request_each() {
+    for_orders(|world, p, pages, order| {
+        p.advise(pages, Advice::PageOut);
+        assert!(pages.pages().all(|page| p.is_swapped(page)), "all is out, order {order}");
+        assert_eq!(stat(world, ThpStat::Swpout, order), 2);
+        assert_eq!(world.count(MmEvent::SwapRequest), 2);
+        world.audit();
+        p.verify_all();
+        assert_eq!(stat(world, ThpStat::Swpin, order), 2);
+        assert_eq!(world.count(MmEvent::SwapRequest), 4);
+        assert_eq!(world.count(MmEvent::ThpSplitPage), 0);
+    });
+}
+
+#[test]
+fn part_of_a_folio_is_unmapped() {
+    for_orders(|world, p, pages, order| {
+        let nr = nr_pages(order);
+        p.unmap(PageRange::of_len(pages.start.add(1), 1));
+        world.audit();
+        p.verify_all();
+        p.unmap(PageRange::of_len(pages.start.add(nr / 2), nr));
+    });
+}
+
+#[test]
+fn part_of_a_folio_is_protected() {
+    for_orders(|world, p, pages, order| {
+        let nr = nr_pages(order);
+        p.protect(PageRange::of_len(pages.start.add(1), 2), Prot::READ, false);
+        world.audit();
+        p.protect(PageRange::of_len(pages.start.add(nr - 1), 2), Prot::empty(), false);
+        world.audit();
+        p.protect(pages, Prot::READ | Prot::WRITE, false);
+        fill(p, pages);
+    });
+}
+
+#[test]
+fn part_of_an_untagged_folio_becomes_tagged() {
+    for order in ORDERS {
+        explore(0..4, move |seed| {
+            let world = world(seed, order);
+            let mut p = world.process(CPU0);
+            p.check_tags(TagCheckMode::Sync);
+            let nr = nr_pages(order);
+            let pages = p.map_at(Placement::Fixed(Vpn::new(0x10_0000)), nr, RW);
+            pages.pages().for_each(|page| p.write(page, 0, page.get()));
+            let part = PageRange::of_len(pages.start.add(1), 2);
+            p.protect(part, Prot::READ | Prot::WRITE, true);
+            world.audit();
+            part.pages().for_each(|page| p.retag(page, 1, 5));
+            p.verify_all();
+            assert_eq!(world.count(MmEvent::MteTagsZeroed), 2);
+            p.advise(pages, Advice::PageOut);
+            p.verify_all();
+            p.exit();
+            world.audit();
+        });
+    }
+}
+
+#[test]
+fn part_of_a_folio_is_dropped_and_is_zero_again() {
+    for_orders(|world, p, pages, _| {
+        p.advise(PageRange::of_len(pages.start.add(1), 2), Advice::DontNeed);
+        world.audit();
+        p.verify_all();
+        p.advise(pages, Advice::DontNeed);
+    });
+}
+
+#[test]
+fn a_folio_is_moved_to_a_place_with_another_alignment() {
+    for_orders(|world, p, pages, _| {
+        if world.machine.config().judges_new_mappings {
+            return;
+        }
+        let to = p.remap(pages, Some(Vpn::new(0x20_0001)));
+        world.audit();
+        p.verify_all();
+        fill(p, to);
+        p.advise(to, Advice::PageOut);
+        p.verify_all();
+    });
+}
