@@ -67,6 +67,8 @@ levels! {
     ClusterLists = 16,
     /// Frames that hold the allocation tags of swapped pages.
     TagStore = 17,
+    /// Folios that are to be split when memory is short.
+    DeferredSplit = 18,
     /// One shard of the active and inactive lists.
     Lru = 19,
     /// A CPU's cache of free folio descriptors.

@@ -14,7 +14,7 @@ use crate::frame::word::FrameKind;
 use crate::frame::{AllocMode, BigBlocks, FrameFront, FrameWords, Watermarks};
 use crate::lab::Lab;
 use crate::mm::MmRegistry;
-use crate::reclaim::{Lru, ReclaimState};
+use crate::reclaim::{DeferredSplits, Lru, ReclaimState};
 use crate::rmap::SpillTables;
 use crate::run_map::BLOCK_UNITS;
 use crate::shmem::ShmemRegistry;
@@ -32,6 +32,7 @@ pub struct System<M: Machine> {
     folios: FolioArena,
     spill: SpillTables,
     lru: Lru,
+    deferred_splits: DeferredSplits,
     reclaim: ReclaimState,
     swap: Swap,
     mms: MmRegistry<M>,
@@ -63,6 +64,7 @@ impl<M: Machine> System<M> {
             folios: FolioArena::new(nr_frames as usize, nr_cpus),
             spill: SpillTables::new(),
             lru: Lru::new(nr_cpus),
+            deferred_splits: DeferredSplits::new(),
             reclaim: ReclaimState::new(),
             swap: Swap::new(),
             mms: MmRegistry::new(),
@@ -132,6 +134,10 @@ impl<M: Machine> System<M> {
 
     pub(crate) fn lru(&self) -> &Lru {
         &self.lru
+    }
+
+    pub(crate) fn deferred_splits(&self) -> &DeferredSplits {
+        &self.deferred_splits
     }
 
     pub(crate) fn reclaim(&self) -> &ReclaimState {

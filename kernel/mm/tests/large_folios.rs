@@ -184,3 +184,49 @@ fn a_folio_is_moved_to_a_place_with_another_alignment() {
         p.verify_all();
     });
 }
+
+#[test]
+fn only_the_part_that_is_advised_goes_out() {
+    for_orders(|world, p, pages, order| {
+        let part = PageRange::of_len(pages.start.add(1), 2);
+        p.advise(part, Advice::PageOut);
+        world.audit();
+        for page in pages.pages() {
+            assert_eq!(p.is_swapped(page), part.contains(page), "order {order}, {page:?}");
+        }
+        assert_eq!(stat(world, ThpStat::Split, order), 1);
+        p.verify_all();
+    });
+}
+
+#[test]
+fn pressure_frees_what_is_not_mapped_of_a_folio() {
+    for_orders(|world, p, pages, order| {
+        let nr = nr_pages(order);
+        let free = world.footprint().free;
+        p.unmap(PageRange::of_len(pages.start, nr / 2));
+        assert_eq!(stat(world, ThpStat::SplitDeferred, order), 1);
+        assert_eq!(world.footprint().free, free, "the folio is whole");
+        p.call(|mm| mm.system().reclaim_pages(1));
+        assert_eq!(stat(world, ThpStat::Split, order), 1);
+        assert!(world.footprint().free >= free + nr / 2);
+    });
+}
+
+#[test]
+fn a_shared_folio_in_the_swap_cache_is_split() {
+    for_orders(|world, p, pages, order| {
+        let mut child = p.fork(CPU1);
+        child.check_tags(TagCheckMode::Sync);
+        // Out, and back in one of them: the other still has swap entries.
+        world.on(CPU0, || world.system.reclaim_pages(4096));
+        child.verify_all();
+        world.audit();
+        child.unmap(PageRange::of_len(pages.start, nr_pages(order) / 2));
+        p.advise(PageRange::of_len(pages.start.add(1), 1), Advice::PageOut);
+        world.audit();
+        p.verify_all();
+        child.verify_all();
+        child.exit();
+    });
+}

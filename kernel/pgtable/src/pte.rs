@@ -69,6 +69,7 @@ mod bit {
     // Bits 58:55 are ignored by hardware.
     pub const SW_DIRTY: u64 = 1 << 55;
     pub const SW_SPECIAL: u64 = 1 << 56;
+    pub const SW_FROZEN: u64 = 1 << 57;
     /// In an entry that is not valid: it is present all the same (NOT_GLOBAL's place, as on Linux).
     pub const PRESENT_INVALID: u64 = NOT_GLOBAL;
 }
@@ -237,6 +238,27 @@ impl Pte {
         self.0 & bit::CONTIGUOUS != 0
     }
 
+    /// Returns the entry as one that keeps all it says, but that hardware does not use: its folio is
+    /// being split or moved, and who touches the page waits.
+    #[must_use]
+    pub const fn frozen(self) -> Self {
+        Self(self.0 & !(bit::VALID | bit::CONTIGUOUS) | bit::SW_FROZEN)
+    }
+
+    /// Returns the entry as it was before [`Pte::frozen`], but that it stands for itself.
+    #[must_use]
+    pub const fn thawed(self) -> Self {
+        // An entry that permits nothing was not valid before.
+        let valid = if self.0 & bit::USER != 0 { bit::VALID } else { 0 };
+        Self(self.0 & !bit::SW_FROZEN | valid)
+    }
+
+    /// Tells whether the entry's folio is being split or moved.
+    #[inline(always)]
+    pub const fn is_frozen(self) -> bool {
+        self.0 & bit::SW_FROZEN != 0
+    }
+
     /// Returns the entry as one of a run of 16 that a TLB may cache as one: frames and pages from a
     /// multiple of 16 on, alike in all but access and dirty state (Arm ARM D8.7.1).
     #[must_use]
@@ -354,7 +376,8 @@ impl Rights {
     pub const fn apply(self, pte: Pte, may_write: bool) -> Pte {
         let dirty = if pte.is_hardware_dirty() { bit::SW_DIRTY } else { 0 };
         let new = Pte(pte.0 & self.keep | self.set | dirty);
-        if self.write && may_write { new.writable() } else { new }
+        let new = if self.write && may_write { new.writable() } else { new };
+        if pte.is_frozen() { new.frozen() } else { new }
     }
 }
 

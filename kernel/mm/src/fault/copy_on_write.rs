@@ -21,6 +21,12 @@ impl<M: Machine> Mm<M> {
     pub(super) fn fault_present(&self, site: &Site<'_, M>, table: Pfn) -> Result<bool, FaultError> {
         let mut lock = self.lock_leaf_table(table);
         let Entry::Present(pte) = lock.entry(site.page) else { return Ok(false) };
+        if pte.is_frozen() {
+            let id = self.system().words().folio(pte.pfn());
+            drop(lock);
+            self.system().wait_for_folio(id);
+            return Ok(false);
+        }
         let needs_write = site.is_write() && !pte.is_writable();
         if !needs_write {
             self.set_what_hardware_did_not(site, &mut lock);
@@ -103,6 +109,7 @@ impl<M: Machine> Mm<M> {
         let old = self.replace_mapping(&mut lock, site.page, |_| pte.raw());
         // No TLB has the old entry any more: nothing is left for a gather to wait for.
         let left = self.forget_mapping(&run, Pte::from_raw(old));
+        self.system().queue_if_partly_mapped(run.id, run.folio);
         drop(lock);
         left.into_iter().for_each(|left| self.system().free_orphan(left));
         self.system().count(MmEvent::CowCopy, 1);

@@ -44,6 +44,13 @@ bitflags! {
         /// Instruction fetch sees the content on every CPU. Cleared by whoever has the kernel write
         /// to the frames; user code that writes instructions sees to that itself.
         const CODE_SYNCED = 1 << 13;
+        /// On the queue of folios that are to be split. Changed under the queue's lock.
+        const SPLIT_QUEUED = 1 << 14;
+        /// Being split: `frozen_in` names the descriptor that counts its frozen entries. Changed under
+        /// the folio lock.
+        const FREEZING = 1 << 15;
+        /// Counts frozen entries and has no frames of its own. Constant.
+        const GHOST = 1 << 16;
     }
 }
 
@@ -59,6 +66,12 @@ pub(super) const fn initial(order: Order, shard: CpuId, flags: FolioFlags) -> u3
 }
 
 impl Folio {
+    /// Changes the order; nobody else relies on it, because the folio is off the LRU lists.
+    pub(super) fn set_order(&self, order: Order) {
+        let change = self.order().get() ^ order.get();
+        self.flags.fetch_xor((change as u32) << ORDER_SHIFT, Ordering::AcqRel);
+    }
+
     /// Tells whether all of `flags` are set.
     #[inline(always)]
     pub(crate) fn has(&self, flags: FolioFlags) -> bool {

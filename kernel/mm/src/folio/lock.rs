@@ -75,7 +75,7 @@ impl Folio {
 }
 
 impl<'s, M: Machine> FolioLock<'s, M> {
-    fn new(folio: FolioRef<'s, M>) -> Self {
+    pub(super) fn new(folio: FolioRef<'s, M>) -> Self {
         Self { locked: LockedBit { system: folio.system(), id: folio.id() }, folio }
     }
 
@@ -107,6 +107,19 @@ impl<M: Machine> Drop for LockedBit<'_, M> {
         let before = folio.clear(FolioFlags::LOCKED);
         debug_assert!(before.contains(FolioFlags::LOCKED), "folio lock: unlocked twice");
         wake_waiters(self.system, self.id, before);
+    }
+}
+
+impl<M: Machine> System<M> {
+    /// Sleeps while a folio is locked. Takes no reference: what is locked meanwhile may be another
+    /// folio with the same descriptor, and the wait somewhat longer.
+    pub(crate) fn wait_for_folio(&self, id: FolioId) {
+        lock_level::assert_may_sleep();
+        let folio = self.folio(id);
+        self.machine().sleep_until(channel(id), &mut || {
+            folio.set(FolioFlags::WAITERS);
+            !folio.has(FolioFlags::LOCKED)
+        });
     }
 }
 

@@ -28,6 +28,7 @@ mod arena;
 mod flags;
 mod lock;
 mod reference;
+mod split;
 
 pub(crate) use arena::FolioArena;
 pub use arena::FolioId;
@@ -55,7 +56,8 @@ pub(crate) struct Folio {
     head: AtomicU32,
     /// A. Long- and short-term pins, exact.
     pins: AtomicU32,
-    /// U. Neighbours on the LRU list.
+    /// U. Neighbours on the LRU list. While the folio is being split, and on no list, the first names
+    /// the descriptor that counts its frozen entries.
     pub(crate) lru_prev: AtomicU32,
     /// U.
     pub(crate) lru_next: AtomicU32,
@@ -67,7 +69,9 @@ pub(crate) struct Folio {
     pub(crate) rmap: [AtomicU64; 2],
     /// L. Where the content belongs: a swap slot, or a page of a shared-memory object. 0: nowhere.
     place: AtomicU64,
-    _spare: u64,
+    /// Neighbours on the queue of folios to be split, under its lock.
+    pub(crate) split_prev: AtomicU32,
+    pub(crate) split_next: AtomicU32,
 }
 
 const _: () = assert!(size_of::<Folio>() == 64 || cfg!(shuttle), "one cache line per folio");
@@ -96,7 +100,8 @@ impl Folio {
             rmap_spill: AtomicU32::new(0),
             rmap: [AtomicU64::new(0), AtomicU64::new(0)],
             place: AtomicU64::new(0),
-            _spare: 0,
+            split_prev: AtomicU32::new(0),
+            split_next: AtomicU32::new(0),
         }
     }
 

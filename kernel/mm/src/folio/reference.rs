@@ -9,6 +9,7 @@ use super::{Folio, FolioFlags, FolioId, flags};
 use crate::events::MmEvent;
 use crate::frame::{AllocMode, MteState, OutOfMemory};
 use crate::system::System;
+use crate::thp::ThpStat;
 
 /// A reference to a folio, put when dropped.
 #[must_use = "the reference is put as soon as this is dropped"]
@@ -151,16 +152,24 @@ impl<M: Machine> System<M> {
         for n in 0..order.nr_pages() {
             self.words().claim_folio_page(head.add(n), id, mte);
         }
+        if !initial.contains(FolioFlags::SHMEM) {
+            self.count_thp(ThpStat::NrAnon, order, 1);
+        }
+        Ok(self.new_descriptor(id, head, flags::initial(order, self.machine().cpu(), initial)))
+    }
+
+    /// Makes a descriptor just allocated that of the folio at `head`, refcount 1.
+    #[inline]
+    pub(super) fn new_descriptor(&self, id: FolioId, head: Pfn, flags: u32) -> FolioRef<'_, M> {
         let folio = self.folio(id);
-        let shard = self.machine().cpu();
-        folio.flags.store(flags::initial(order, shard, initial), Ordering::Relaxed);
+        folio.flags.store(flags, Ordering::Relaxed);
         folio.head.store(head.get(), Ordering::Relaxed);
         folio.refcount.store(1, Ordering::Release);
-        Ok(FolioRef { system: self, id, folio })
+        FolioRef { system: self, id, folio }
     }
 
     #[inline]
-    fn alloc_descriptor(&self) -> Option<FolioId> {
+    pub(super) fn alloc_descriptor(&self) -> Option<FolioId> {
         let cpu = self.machine().cpu();
         self.folios().alloc(cpu, || self.has_spare_heap()).or_else(|| {
             // The heap is low. It grows while there are whole free blocks. It had room for all
@@ -192,6 +201,7 @@ impl<M: Machine> System<M> {
             return;
         }
         self.lru().remove_all(self, ids);
+        self.deferred_splits().remove_all(self, ids);
         let mut nr_pages = 0;
         let singles = ids.iter().filter_map(|id| {
             let folio = self.folio(*id);
@@ -200,7 +210,13 @@ impl<M: Machine> System<M> {
             debug_assert!(!folio.is_pinned(), "folio {id:?} freed while pinned");
             debug_assert!(!folio.has(FolioFlags::LOCKED), "folio {id:?} freed while locked");
             let (head, order) = (folio.head(), folio.order());
+            if folio.has(FolioFlags::GHOST) {
+                return None;
+            }
             nr_pages += order.nr_pages() as u64;
+            if folio.is_anon() {
+                self.count_thp(ThpStat::NrAnon, order, -1);
+            }
             (order == Order::PAGE).then_some(head).or_else(|| {
                 self.free_run(head, order);
                 None

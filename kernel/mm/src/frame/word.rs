@@ -67,6 +67,7 @@ const LOCK: u64 = 1 << 8;
 const LIVE_SHIFT: u32 = 16;
 const LIVE: u64 = 0x3ff << LIVE_SHIFT;
 const FOLIO_SHIFT: u32 = 32;
+const FOLIO: u64 = 0xffff_ffff << FOLIO_SHIFT;
 const SPARE_SHIFT: u32 = 32;
 const SPARE: u64 = 0xffff_ffff << SPARE_SHIFT;
 
@@ -135,9 +136,18 @@ impl FrameWords {
     ///
     /// When it is none: whoever asks holds an entry that maps the frame.
     pub fn folio(&self, pfn: Pfn) -> FolioId {
-        let word = self.word(pfn).load(Ordering::Relaxed);
+        let word = self.word(pfn).load(Ordering::Acquire);
         assert!(word & KIND == FrameKind::Folio as u64, "{pfn:?} is no folio page ({word:#x})");
         FolioId::new((word >> FOLIO_SHIFT) as u32)
+    }
+
+    /// Makes a page that belonged to another folio a page of `folio`. Its tag state stays.
+    pub fn move_to_folio(&self, pfn: Pfn, folio: FolioId) {
+        let word = self.word(pfn);
+        let before = word.load(Ordering::Relaxed) & FOLIO;
+        // Its tag state may change meanwhile. Release: who finds the new folio finds it complete.
+        let change = before ^ (folio.get() as u64) << FOLIO_SHIFT;
+        word.fetch_xor(change, Ordering::Release);
     }
 
     /// Returns the page's tag state. `Tagged` is seen only with the tags it speaks of.

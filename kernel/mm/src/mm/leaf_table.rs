@@ -36,6 +36,15 @@ impl<M: Machine> PageTableLock<'_, M> {
         Entry::decode(self.load(page))
     }
 
+    /// Returns the last-level entry of `page` if it is present.
+    #[inline]
+    pub(crate) fn present(&self, page: Vpn) -> Option<Pte> {
+        match self.entry(page) {
+            Entry::Present(pte) => Some(pte),
+            _ => None,
+        }
+    }
+
     /// Replaces the last-level entry of `page` and returns the old one with all access and dirty
     /// bits that hardware set until then. What the TLBs need is the caller's to decide: use
     /// [`TlbGather::replace`] unless the old entry cannot be in one.
@@ -139,6 +148,12 @@ impl<M: Machine> PageTableLock<'_, M> {
         let is_aligned = |n: u32| n.is_multiple_of(Order::CONT.nr_pages());
         let (skew, pfn) = (page.get() as u32, first.pfn().get());
         let all_whole = is_aligned(skew) && is_aligned(pfn) && is_aligned(nr);
+        if first.is_frozen() {
+            // Thawed one by one.
+            return (0..nr).for_each(|n| {
+                self.store_over_absent(page.add(n.into()), first.advanced(n).raw());
+            });
+        }
         let first = if all_whole { first.contiguous() } else { first.alone() };
         for n in 0..nr {
             let mut pte = first.advanced(n);

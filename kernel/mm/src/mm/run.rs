@@ -81,7 +81,10 @@ impl<M: Machine> Mm<M> {
         if pte.is_special() {
             return None;
         }
-        let id = self.system().words().folio(pte.pfn());
+        let id = match pte.is_frozen() {
+            false => self.system().words().folio(pte.pfn()),
+            true => self.system().frozen_folio(pte.pfn()),
+        };
         let folio = self.system().folio(id);
         let index = pte.pfn().get() - folio.head().get();
         Some(Run { page, nr: 1, pte, id, folio, index })

@@ -38,18 +38,24 @@ impl<M: Machine> Mm<M> {
         }
     }
 
-    /// Takes up to a batch of folios and returns where it stopped.
+    /// Takes up to a batch of folios and returns where it stopped. A folio that lies in `pages` in part
+    /// only is split, so that the rest stays.
     fn page_out_some(&self, table: Pfn, pages: PageRange, evict: bool) -> Vpn {
         let mut isolated = ArrayVec::<FolioRef<'_, M>, BATCH>::new();
         let mut lock = self.lock_leaf_table(table);
         self.unfold_edges(&mut lock, pages);
         let mut page = pages.start;
+        let mut partial = None;
         while page < pages.end && !isolated.is_full() {
             let mut nr = 1;
             if let Entry::Present(pte) = lock.entry(page) {
                 let most = (pages.end.get() - page.get()) as u32;
                 if let Some(run) = self.run_at(&lock, page, pte, most) {
                     nr = run.nr;
+                    if self.is_alone_with_part(&run) {
+                        partial = Some((self.system().get_folio(run.id), nr));
+                        break;
+                    }
                     isolated.extend(self.isolate_run(&run, &mut lock));
                 }
             }
@@ -57,7 +63,8 @@ impl<M: Machine> Mm<M> {
         }
         drop(lock);
         self.page_out_isolated(isolated.into_iter(), evict);
-        page
+        let Some((folio, nr)) = partial else { return page };
+        if self.system().try_split(folio) { page } else { page.add(nr.into()) }
     }
 
     fn page_out_isolated<'s>(
@@ -98,6 +105,14 @@ impl<M: Machine> Mm<M> {
         }
         block.update(Pte::old);
         self.isolate_folio(&run)
+    }
+
+    /// Tells whether the run is part of a folio that only this address space maps.
+    pub(crate) fn is_alone_with_part(&self, run: &Run<'_>) -> bool {
+        !run.is_whole()
+            && run.folio.is_anon()
+            && !run.pte.is_frozen()
+            && self.system().is_mapped_only_by(run.folio, self.id())
     }
 
     fn is_alone_with(&self, run: &Run<'_>) -> bool {

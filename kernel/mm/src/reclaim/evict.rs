@@ -20,6 +20,7 @@ use crate::mm::{BlockLock, Mm, PageTableLock, Resident};
 use crate::rmap::{MappedBy, base_of};
 use crate::swap::WriteOut;
 use crate::system::System;
+use crate::thp::ThpStat;
 use crate::tlb::TlbBatch;
 
 /// Folios evicted together.
@@ -38,6 +39,16 @@ pub(super) struct Eviction<'s, M: Machine> {
     kept: ArrayVec<FolioLock<'s, M>, BATCH>,
 }
 
+/// What becomes of a folio.
+enum Way {
+    /// It goes: it has slots, or its content is not needed.
+    Out,
+    /// It stays as it is.
+    Stays,
+    /// It would go if there were slots for it.
+    NoSlots,
+}
+
 impl<'s, M: Machine> Eviction<'s, M> {
     pub(super) fn new(system: &'s System<M>) -> Self {
         let tlbs = TlbBatch::new(system);
@@ -50,41 +61,54 @@ impl<'s, M: Machine> Eviction<'s, M> {
             Ok(locked) => locked,
             Err(folio) => return put_back(folio),
         };
-        if !self.can_go(&locked) {
-            put_back(locked.unlock());
-        } else if self.unmap(&locked) {
-            self.unmapped.push(locked);
-        } else {
-            self.kept.push(locked);
+        match self.way_of(&locked) {
+            Way::Stays => put_back(locked.unlock()),
+            Way::NoSlots => self.split_or_put_back(locked),
+            Way::Out if self.unmap(&locked) => self.unmapped.push(locked),
+            Way::Out => self.kept.push(locked),
         }
     }
 
-    /// Prepares a folio for being unmapped: it has somewhere to go.
-    fn can_go(&self, folio: &FolioLock<'s, M>) -> bool {
+    /// Splits a large folio that finds no run of slots where there are single ones: its pages may go
+    /// when their turn comes. Puts any other back on its list.
+    fn split_or_put_back(&self, folio: FolioLock<'s, M>) {
+        let order = folio.order();
+        if order == Order::PAGE || self.system.swap_slots().1 == 0 {
+            // Not a candidate again soon: nothing will change for it before slots are free.
+            folio.set(FolioFlags::ACTIVE);
+            return put_back(folio.unlock());
+        }
+        self.system.count_thp(ThpStat::SwpoutFallback, order, 1);
+        if order == Order::BLOCK {
+            self.system.count(MmEvent::ThpSwpOutFallback, 1);
+        }
+        if let Err(folio) = self.system.split_folio(folio) {
+            put_back(folio.unlock());
+        }
+    }
+
+    /// Prepares a folio for being unmapped: says whether it has somewhere to go.
+    fn way_of(&self, folio: &FolioLock<'s, M>) -> Way {
         if folio.is_pinned() || folio.has(FolioFlags::WRITEBACK) || !folio.has(FolioFlags::UPTODATE)
         {
-            return false;
+            return Way::Stays;
         }
         if folio.has(FolioFlags::LAZYFREE) && folio.place() == Place::Nowhere {
             if !folio.has(FolioFlags::DIRTY) {
-                return true;
+                return Way::Out;
             }
             folio.clear(FolioFlags::LAZYFREE);
         }
         if folio.has(FolioFlags::BAD_SLOT) && !self.system.try_free_swap(folio) {
             // Its slots cannot be written, and entries refer to them: it stays in memory.
-            return false;
+            return Way::Stays;
         }
         let has_slots = match folio.place() {
             Place::Swap(_) => true,
             Place::Nowhere => self.system.add_to_swap(folio).is_ok(),
             Place::Shmem(place) => self.system.move_to_swap(place, folio).is_ok(),
         };
-        if !has_slots {
-            // Not a candidate again soon: nothing will change for it before slots are free.
-            folio.set(FolioFlags::ACTIVE);
-        }
-        has_slots
+        if has_slots { Way::Out } else { Way::NoSlots }
     }
 
     /// Takes away every entry that maps the folio. `false` if one appeared or stays.

@@ -9,6 +9,7 @@
 //! taken, so it can run on behalf of a thread that holds one.
 
 mod advise;
+mod deferred_split;
 mod direct;
 mod evict;
 mod kswapd;
@@ -16,6 +17,7 @@ mod lru;
 mod oom;
 mod scan;
 
+pub(crate) use deferred_split::DeferredSplits;
 pub(crate) use lru::{ListKind, Lru};
 
 use base::sync::atomic::{AtomicBool, AtomicUsize};

@@ -41,11 +41,25 @@ enum Verdict {
 }
 
 impl<M: Machine> System<M> {
+    /// Reclaims about `nr_pages` pages because somebody asks for it, and returns how many it were
+    /// (Linux: memory.reclaim).
+    pub fn reclaim_pages(&self, nr_pages: u64) -> u64 {
+        let mut reclaimed = 0;
+        // A page found accessed goes one round more, and one on the active list two.
+        for _ in 0..4 {
+            if reclaimed < nr_pages {
+                reclaimed += self.shrink(nr_pages - reclaimed, Reclaimer::Direct);
+            }
+        }
+        reclaimed
+    }
+
     /// Looks at about `nr_scan` pages and returns how many were reclaimed.
     pub(super) fn shrink(&self, nr_scan: u64, who: Reclaimer) -> u64 {
         let nr_cpus = self.machine().nr_cpus();
         let mut left = nr_scan as i64;
-        let mut reclaimed = 0;
+        // What nothing maps goes first.
+        let mut reclaimed = self.split_deferred();
         let mut idle_shards = 0;
         while left > 0 && idle_shards < nr_cpus {
             let shard = self.reclaim().next_shard.fetch_add(1, Ordering::Relaxed) % nr_cpus;

@@ -25,7 +25,7 @@ mod spill;
 mod walk;
 
 pub(crate) use spill::{HEAP_RESERVE, SpillTables};
-pub(crate) use walk::MappedBy;
+pub(crate) use walk::{MappedAt, MappedBy};
 
 pub use entry::MmId;
 pub(crate) use entry::{Mapping, base_of};
@@ -129,6 +129,32 @@ impl<M: Machine> System<M> {
         was_last.then(|| FolioRef::adopt(self, id, folio))
     }
 
+    /// Records, in one step, that `nr` pages mapped at `base` are no longer counted as folio `from`'s but
+    /// as folio `to`'s, at `to_base`. A reference to `from` comes back if nothing is counted there now.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] when there is no room for an entry, and the heap's reserve is not to be
+    /// touched (`must` is false). Nothing has changed then.
+    pub(crate) fn recount_mapping<'s>(
+        &'s self,
+        from: (FolioId, &'s Folio, Vpn),
+        to: (&'s Folio, Vpn),
+        mm: MmId,
+        nr: u32,
+        must: bool,
+    ) -> Result<Option<FolioRef<'s, M>>, OutOfMemory> {
+        let new = Mapping { mm, base: to.1, nr };
+        let rmap = self.lock_rmap(to.0);
+        match rmap.add(new) {
+            Err(_) if must => rmap.add_from_reserve(new),
+            result => result?,
+        }
+        drop(rmap);
+        let (id, folio, base) = from;
+        Ok(self.unmap_forgotten_folio(id, folio, mm, base, nr))
+    }
+
     /// Records that `nr` mapped pages of a folio moved from place `from` to place `to`.
     ///
     /// # Errors
@@ -172,6 +198,16 @@ impl<M: Machine> RmapLock<'_, M> {
         }
         self.folio.mapcount.fetch_add(new.nr, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Adds a mapping whose addition must not fail, from what the heap keeps for that.
+    fn add_from_reserve(&self, new: Mapping) {
+        let spilled = self.system.spill().add(&self.folio.rmap_spill, new, || usize::MAX);
+        spilled.expect("reverse map: the heap's reserve is used up");
+        if !self.folio.is_mapped() {
+            self.folio.get();
+        }
+        self.folio.mapcount.fetch_add(new.nr, Ordering::Relaxed);
     }
 
     #[cold]

@@ -11,7 +11,7 @@ use pgtable::SwapEntry;
 use super::area::SwapArea;
 use super::count::release_slot;
 use super::slot::SlotWord;
-use crate::folio::{FolioFlags, FolioLock, FolioRef, Place};
+use crate::folio::{FolioFlags, FolioId, FolioLock, FolioRef, Place};
 use crate::lab::Fault;
 use crate::system::System;
 
@@ -125,6 +125,17 @@ impl<M: Machine> System<M> {
             folio.get();
         }
         self.leave_cache(folio);
+    }
+
+    /// Makes the slots from `first` on, which a folio that is being split caches, name the folios of its
+    /// pages.
+    pub(crate) fn rename_cached(&self, first: SwapEntry, folios: &[FolioId]) {
+        let area = self.swap().area(first.area).expect("a cached folio's area is in service");
+        let mut cluster = area.lock_cluster(self, first.slot);
+        for (slot, folio) in (first.slot..).zip(folios) {
+            let word = cluster.load(slot).with_folio(*folio);
+            cluster.store(slot, word);
+        }
     }
 
     fn leave_cache(&self, folio: &FolioLock<'_, M>) {

@@ -44,14 +44,19 @@ impl<'s, M: Machine> TlbBatch<'s, M> {
         new: impl Fn(u32) -> u64,
     ) -> Pte {
         let old = table.replace_run(page, nr, &new);
-        let (raw, new) = (old.raw(), new(0));
-        match change_of(raw, new) {
-            Change::Store => self.system.count(MmEvent::TlbElided, nr.into()),
-            Change::StoreAndForgetLazily => {}
-            Change::StoreThenInvalidate => self.issue(mm, PageRange::of_len(page, nr.into())),
-            Change::BreakBeforeMake => panic!("{page:?}: {raw:#x} to {new:#x} needs a break"),
-        }
+        self.note_run(mm, PageRange::of_len(page, nr.into()), old.raw(), new(0));
         old
+    }
+
+    /// Issues the invalidation that is due because the entries of a run changed as the first of them
+    /// did: from `old` to `new`. Their table is locked.
+    pub(crate) fn note_run(&mut self, mm: &Arc<Mm<M>>, pages: PageRange, old: u64, new: u64) {
+        match change_of(old, new) {
+            Change::Store => self.system.count(MmEvent::TlbElided, pages.nr_pages()),
+            Change::StoreAndForgetLazily => {}
+            Change::StoreThenInvalidate => self.issue(mm, pages),
+            Change::BreakBeforeMake => panic!("{pages:?}: {old:#x} to {new:#x} needs a break"),
+        }
     }
 
     fn issue(&mut self, mm: &Arc<Mm<M>>, pages: PageRange) {

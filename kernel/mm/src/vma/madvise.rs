@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file takes advice: madvise.
 
-use base::{PageRange, Vpn};
+use base::{PageRange, Pfn, Vpn};
 use hal::{Access, FaultCause, Machine, MemFault, PteSlot};
 use pgtable::{Entry, Level, NonPresent};
 
 use super::area::{Area, AreaFlags, Backing};
 use super::mmap::HEAP_BYTES;
 use crate::fault::FaultError;
-use crate::folio::{Folio, FolioFlags};
+use crate::folio::{Folio, FolioFlags, FolioRef};
 use crate::frame::OutOfMemory;
 use crate::mm::{Mapped, Mm, PageTableLock, Run};
 use crate::swap::SlotDrops;
@@ -117,12 +117,8 @@ impl<M: Machine> Mm<M> {
         while let Some((part, mapped)) = self.next_mapped(left) {
             match mapped {
                 Mapped::Table(table) => {
-                    let mut slots = SlotDrops::new(self.system());
-                    let mut lock = self.lock_leaf_table(table);
-                    self.unfold_edges(&mut lock, part);
-                    self.give_up_entries(&mut lock, part, gather, &mut slots);
-                    gather.unlock(lock);
-                    slots.finish();
+                    left.start = self.give_up_in_table(table, part, gather);
+                    continue;
                 }
                 Mapped::Block(slot) => {
                     if !self.give_up_block(slot, part, gather) {
@@ -152,13 +148,26 @@ impl<M: Machine> Mm<M> {
         true
     }
 
+    /// Gives pages up and returns where it stopped: at a folio that lies in `pages` in part only, which
+    /// it has split, or behind one that cannot be split.
+    fn give_up_in_table(&self, table: Pfn, pages: PageRange, gather: &mut TlbGather<'_, M>) -> Vpn {
+        let mut slots = SlotDrops::new(self.system());
+        let mut lock = self.lock_leaf_table(table);
+        self.unfold_edges(&mut lock, pages);
+        let (page, partial) = self.give_up_entries(&mut lock, pages, gather, &mut slots);
+        gather.unlock(lock);
+        slots.finish();
+        let Some((folio, nr)) = partial else { return page };
+        if self.system().try_split(folio) { page } else { page.add(nr.into()) }
+    }
+
     fn give_up_entries(
         &self,
         lock: &mut PageTableLock<'_, M>,
         pages: PageRange,
         gather: &mut TlbGather<'_, M>,
         slots: &mut SlotDrops<'_, M>,
-    ) {
+    ) -> (Vpn, Option<(FolioRef<'_, M>, u32)>) {
         let mut page = pages.start;
         while page < pages.end {
             let mut nr = 1;
@@ -172,6 +181,9 @@ impl<M: Machine> Mm<M> {
                     let most = (pages.end.get() - page.get()) as u32;
                     if let Some(run) = self.run_at(lock, page, pte, most) {
                         nr = run.nr;
+                        if self.is_alone_with_part(&run) {
+                            return (page, Some((self.system().get_folio(run.id), nr)));
+                        }
                         self.give_up_run(&run, lock, gather);
                     }
                 }
@@ -179,6 +191,7 @@ impl<M: Machine> Mm<M> {
             }
             page = page.add(nr.into());
         }
+        (page, None)
     }
 
     fn give_up_run(

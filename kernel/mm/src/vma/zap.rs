@@ -3,7 +3,7 @@
 
 use arrayvec::ArrayVec;
 
-use base::{PageRange, Pfn, Vpn};
+use base::{Order, PageRange, Pfn, Vpn};
 use hal::{Machine, PteSlot};
 use pgtable::{Entry, Level, NonPresent, Pte};
 
@@ -144,13 +144,14 @@ impl<M: Machine> Mm<M> {
         let system = self.system();
         run.carry_dirty(old);
         *gone.of(Resident::of(run.folio)) += i64::from(run.nr);
-        if gather.has_completed() {
-            let (id, folio, base) = (run.id, run.folio, run.base());
+        let (id, folio, base) = (run.id, run.folio, run.base());
+        if gather.has_completed() && folio.order() == Order::PAGE {
             let last = system.unmap_forgotten_folio(id, folio, self.id(), base, run.nr);
             last.into_iter().for_each(|folio| gather.defer_put(folio));
         } else {
-            let (id, folio, base) = (run.id, run.folio, run.base());
-            gather.defer_put(system.unmap_folio(id, folio, self.id(), base, run.nr));
+            let kept = system.unmap_folio(id, folio, self.id(), base, run.nr);
+            system.queue_if_partly_mapped(id, folio);
+            gather.defer_put(kept);
         }
     }
 

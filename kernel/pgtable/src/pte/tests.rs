@@ -82,3 +82,45 @@ fn rights_are_what_with_prot_and_with_mem_type_give() {
         }
     }
 }
+
+#[test]
+fn frozen_entry_is_invalid_and_thaws_to_what_it_was() {
+    for prot in [Prot::empty(), Prot::READ, Prot::READ | Prot::WRITE, Prot::EXEC] {
+        for pte in
+            [Pte::new(PFN, prot, MemType::Tagged), Pte::new(PFN, prot, MemType::Normal).dirty()]
+        {
+            let frozen = pte.contiguous().frozen();
+            assert!(!frozen.is_valid() && frozen.is_frozen() && Pte::is_present(frozen.raw()));
+            assert_eq!(frozen.thawed(), pte);
+        }
+    }
+}
+
+#[test]
+fn rights_of_a_frozen_entry_change_and_it_stays_frozen() {
+    let frozen = rw().dirty().frozen();
+    let read_only = Rights::new(Prot::READ, MemType::Normal).apply(frozen, true);
+    assert!(read_only.is_frozen() && !read_only.is_valid());
+    assert_eq!(read_only.thawed(), rw().dirty().write_protected());
+}
+
+#[test]
+fn block_entry_reads_back_and_is_no_table() {
+    let pte = Pte::new(Pfn::new(0x40200), Prot::READ | Prot::WRITE, MemType::Tagged);
+    assert_eq!(Pte::of_block(pte.block()), Some(pte));
+    let none = Pte::new(Pfn::new(0x40200), Prot::empty(), MemType::Tagged);
+    assert_eq!(Pte::of_block(none.block()), Some(none));
+    assert_eq!(Pte::of_block(TablePte::new(PFN).raw()), None);
+    assert_eq!(Pte::of_block(0), None);
+}
+
+#[test]
+fn entries_alike_but_for_their_use_are_a_run() {
+    let first = rw();
+    let next = first.advanced(1);
+    assert_eq!(next.pfn(), PFN.add(1));
+    assert!(first.advanced(1).is_like(next.dirty().old()));
+    assert!(!first.advanced(1).is_like(next.write_protected()));
+    assert!(!first.advanced(1).is_like(first));
+    assert!(first.old().used_like(next.dirty()).is_dirty());
+}
