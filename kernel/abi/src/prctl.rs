@@ -31,6 +31,7 @@ constants! {
     PR_GET_NO_NEW_PRIVS = 39, "Tells whether it is forbidden.";
     PR_SET_THP_DISABLE = 41, "Switches transparent large folios off.";
     PR_GET_THP_DISABLE = 42, "Tells whether they are off.";
+    PR_THP_DISABLE_EXCEPT_ADVISED = 2, "Not where the program has said that it wants them.";
     PR_PAC_RESET_KEYS = 54, "Makes new pointer-authentication keys.";
     PR_SET_TAGGED_ADDR_CTRL = 55, "Sets the tagged-address ABI and tag checks.";
     PR_GET_TAGGED_ADDR_CTRL = 56, "Gets them.";

@@ -30,6 +30,11 @@ macro_rules! events {
         #[repr(usize)]
         $vis enum $name { $( $(#[$doc])* $variant ),* }
 
+        impl $name {
+            /// All variants, in their order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+        }
+
         impl $crate::counter::Event for $name {
             const NAMES: &'static [&'static str] = &[$($wire),*];
             #[inline(always)]
@@ -102,6 +107,7 @@ mod tests {
         counters.add(CpuId::new(1), Sample::Fault, 3);
         counters.add(CpuId::new(1), Sample::Free, 1);
         assert_eq!(counters.total(Sample::Fault), 5);
+        assert_eq!(Sample::ALL, [Sample::Fault, Sample::Free]);
         counters.add(CpuId::new(0), Sample::Free, (-1_i64) as u64);
         assert_eq!(counters.total(Sample::Free), 0, "counted up on one CPU, down on another");
         counters.add(CpuId::new(0), Sample::Free, 1);

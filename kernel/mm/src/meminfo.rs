@@ -25,6 +25,8 @@ pub struct MemInfo {
     pub swap_free: u64,
     /// Anonymous pages that are mapped.
     pub anon: u64,
+    /// Anonymous pages that are mapped by blocks.
+    pub block_mapped: u64,
     /// Pages of shared-memory objects.
     pub shmem: u64,
     /// Mapped pages of shared-memory objects, counted once per mapping.
@@ -69,6 +71,7 @@ impl<M: Machine> System<M> {
             last = mm.id().get();
             let stats = mm.gauges().read(0);
             info.anon += stats.anon;
+            info.block_mapped += stats.block_mapped;
             info.mapped += stats.shmem;
             info.tables += stats.tables;
         }

@@ -8,6 +8,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 
+use base::Order;
 use base::sync::OnceCell;
 use hal::Platform;
 
@@ -41,6 +42,10 @@ impl<P: Platform> Kernel<P> {
             ("nr_inactive_anon", info.inactive),
             ("nr_active_anon", info.active),
             ("nr_anon_pages", info.anon),
+            (
+                "nr_anon_transparent_hugepages",
+                info.block_mapped / u64::from(Order::BLOCK.nr_pages()),
+            ),
             ("nr_mapped", info.mapped),
             ("nr_shmem", info.shmem),
             ("nr_page_table_pages", info.tables),

@@ -18,6 +18,7 @@ pub mod process;
 pub mod signal;
 pub mod sys;
 pub mod tags;
+pub mod thp;
 pub mod trial;
 pub mod vmstat;
 

@@ -22,6 +22,7 @@ impl Resident {
 /// Running counts, in pages. Changed under page-table locks; read any time.
 pub(crate) struct Gauges {
     anon: AtomicI64,
+    block_mapped: AtomicI64,
     shmem: AtomicI64,
     swap: AtomicI64,
     tables: AtomicI64,
@@ -34,6 +35,8 @@ pub(crate) struct Gauges {
 pub struct MmStats {
     /// Mapped anonymous pages.
     pub anon: u64,
+    /// Anonymous pages mapped by blocks; they are among `anon`.
+    pub block_mapped: u64,
     /// Mapped pages of shared-memory objects.
     pub shmem: u64,
     /// Swap entries.
@@ -52,6 +55,7 @@ impl Gauges {
     pub(super) fn with_root() -> Self {
         Self {
             anon: AtomicI64::new(0),
+            block_mapped: AtomicI64::new(0),
             shmem: AtomicI64::new(0),
             swap: AtomicI64::new(0),
             tables: AtomicI64::new(1),
@@ -84,6 +88,7 @@ impl Gauges {
         let pages = |cell: &AtomicI64| cell.load(Relaxed).max(0) as u64;
         MmStats {
             anon: pages(&self.anon),
+            block_mapped: pages(&self.block_mapped),
             shmem: pages(&self.shmem),
             swap: pages(&self.swap),
             tables: pages(&self.tables),

@@ -3,7 +3,7 @@
 
 use alloc::sync::Arc;
 
-use base::{PageRange, Vpn};
+use base::{Order, PageRange, Vpn};
 use hal::Machine;
 
 use super::area::{Area, AreaFlags, Backing};
@@ -64,7 +64,7 @@ impl<M: Machine> Mm<M> {
     pub fn map(&self, request: MapRequest<M>) -> Result<Vpn, MapError> {
         self.system().reserve_kernel_heap(HEAP_BYTES)?;
         let mut areas = self.write_areas();
-        let start = areas.place(request.placement, request.nr_pages)?;
+        let start = areas.place(request.placement, request.nr_pages, &request.backing)?;
         let pages = PageRange::of_len(start, request.nr_pages);
         if areas.nr_areas() + 2 > MAX_AREAS {
             return Err(MapError::NoRoom);
@@ -88,13 +88,21 @@ impl<M: Machine> Mm<M> {
 pub(super) const HEAP_BYTES: usize = 16 << 10;
 
 impl<M: Machine> Areas<M> {
-    /// Decides where a mapping goes.
-    pub(super) fn place(&self, placement: Placement, nr_pages: u64) -> Result<Vpn, MapError> {
+    /// Decides where a mapping of `backing` goes.
+    pub(super) fn place(
+        &self,
+        placement: Placement,
+        nr_pages: u64,
+        backing: &Backing<M>,
+    ) -> Result<Vpn, MapError> {
         match placement {
-            Placement::Hint(hint) => {
-                let usable =
-                    |start: &Vpn| fits(*start, nr_pages).is_some_and(|pages| self.is_free(pages));
-                hint.filter(usable).or_else(|| self.find_gap(nr_pages, 1)).ok_or(MapError::NoRoom)
+            Placement::Hint(None) => self.place_like(Vpn::new(0), nr_pages, backing),
+            Placement::Hint(Some(hint)) => {
+                let is_usable = fits(hint, nr_pages).is_some_and(|pages| self.is_free(pages));
+                match is_usable {
+                    true => Ok(hint),
+                    false => self.find_gap(nr_pages, 1).ok_or(MapError::NoRoom),
+                }
             }
             Placement::Fixed(start) => match fits(start, nr_pages) {
                 Some(_) => Ok(start),
@@ -106,6 +114,23 @@ impl<M: Machine> Areas<M> {
                 None => Err(MapError::BadPlace),
             },
         }
+    }
+
+    /// Decides where a mapping without a wish goes. Private memory of whole blocks lies in them as
+    /// `old` does, if there is room: aligned when it is new, and the large folios of memory that
+    /// moves stay aligned (Linux: `thp_get_unmapped_area`, with the old address as page offset).
+    pub(super) fn place_like(
+        &self,
+        old: Vpn,
+        nr_pages: u64,
+        backing: &Backing<M>,
+    ) -> Result<Vpn, MapError> {
+        let block = Order::BLOCK.nr_pages() as u64;
+        let is_blocks = matches!(backing, Backing::Anon) && nr_pages.is_multiple_of(block);
+        let skew = old.get() % block;
+        let aligned = is_blocks.then(|| self.find_gap(nr_pages + skew, block)).flatten();
+        let start = aligned.map(|start| start.add(skew)).or_else(|| self.find_gap(nr_pages, 1));
+        start.ok_or(MapError::NoRoom)
     }
 
     fn is_free(&self, pages: PageRange) -> bool {

@@ -74,7 +74,7 @@ impl<M: Machine> Mm<M> {
             if !old.intersect(new).is_empty() {
                 return Err(RemapError::BadPlace);
             }
-            let start = areas.place(Placement::Fixed(start), new_nr_pages)?;
+            let start = areas.place(Placement::Fixed(start), new_nr_pages, &area.backing)?;
             self.shrink(&mut areas, old, new_nr_pages);
             let kept = PageRange::of_len(old.start, old.nr_pages().min(new_nr_pages));
             require_covered(&area, kept)?;
@@ -92,7 +92,7 @@ impl<M: Machine> Mm<M> {
         if !may_move {
             return Err(RemapError::NoRoom);
         }
-        let start = areas.place(Placement::Hint(None), new_nr_pages)?;
+        let start = areas.place_like(old.start, new_nr_pages, &area.backing)?;
         self.move_area(&mut areas, &area, old, start, new_nr_pages)
     }
 

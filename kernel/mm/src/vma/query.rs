@@ -44,6 +44,8 @@ pub struct ResidentView {
     pub anonymous: u64,
     /// Given up by MADV_FREE.
     pub lazy_free: u64,
+    /// Mapped by blocks, anonymous.
+    pub block_mapped: u64,
     /// Swap entries, and pages of the object in swap.
     pub swap: u64,
     /// Swap entries, each divided by its users, in bytes.

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use core::any::Any;
 
 use abi::Errno;
-use abi::stat::{FileTime, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, Stat, StatFs};
+use abi::stat::{FileTime, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, SYSFS_MAGIC, Stat, StatFs};
 use base::PAGE_SIZE;
 use base::lock_level::Inode as InodeLevel;
 use base::sync::SpinLock;
@@ -242,7 +242,9 @@ impl<M: Machine> Inode<M> for SynthFile<M> {
 
     fn open(self: Arc<Self>, mode: OpenMode) -> Result<Arc<dyn FileOps<M>>, Errno> {
         match &self.body {
-            // As root may write any file on Linux, the open works; the write then does not.
+            // sysfs asks its files even when root opens them (fs/kernfs/file.c).
+            Body::Text(_, None) if mode.write && self.fs.magic == SYSFS_MAGIC => Err(Errno::EACCES),
+            // Elsewhere root may open any file for writing; the write then fails.
             Body::Text(..) => Ok(Arc::new(OpenText { file: self, text: SnapShot::default() })),
             Body::Link(_) if mode.write => Err(Errno::EACCES),
             Body::Link(_) => Err(Errno::ELOOP),

@@ -72,7 +72,7 @@ impl<P: Platform> Kernel<P> {
         let at_fault = |why| (why, path.clone());
         self.system().reserve_kernel_heap(HEAP_BYTES).map_err(|_| at_fault(Errno::ENOMEM))?;
         let plan = self.plan(thread, request)?;
-        let (mm, loaded) = self.load(&plan).map_err(at_fault)?;
+        let (mm, loaded) = self.load(thread, &plan).map_err(at_fault)?;
         if let Err(why) = self.be_alone(thread) {
             mm.put_user();
             return Err(at_fault(why));
@@ -133,9 +133,10 @@ impl<P: Platform> Kernel<P> {
     }
 
     /// Maps the program into a new address space.
-    fn load(&self, plan: &Plan<P>) -> Result<(Arc<Mm<P>>, Loaded), Errno> {
+    fn load(&self, thread: &Thread<P>, plan: &Plan<P>) -> Result<(Arc<Mm<P>>, Loaded), Errno> {
         let machine = self.machine();
         let mm = Mm::new(self.system()).map_err(|_| Errno::ENOMEM)?;
+        mm.set_thp_disable(thread.process.mm().thp_disable());
         let trampoline = self.trampoline.page(self).inspect_err(|_| mm.put_user())?;
         let mut random = [0; 16];
         machine.entropy(&mut random);

@@ -6,10 +6,12 @@ use abi::prctl::{
     PR_GET_TAGGED_ADDR_CTRL, PR_GET_THP_DISABLE, PR_GET_TIMERSLACK, PR_MTE_TAG_MASK,
     PR_MTE_TAG_SHIFT, PR_MTE_TCF_ASYNC, PR_MTE_TCF_SYNC, PR_SET_DUMPABLE, PR_SET_NAME,
     PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, PR_SET_PTRACER, PR_SET_TAGGED_ADDR_CTRL,
-    PR_SET_TIMERSLACK, PR_SET_VMA, PR_TAGGED_ADDR_ENABLE,
+    PR_SET_THP_DISABLE, PR_SET_TIMERSLACK, PR_SET_VMA, PR_TAGGED_ADDR_ENABLE,
+    PR_THP_DISABLE_EXCEPT_ADVISED,
 };
 use abi::{Errno, number};
 use hal::{Platform, TagCheckMode, TagControl};
+use mm::ThpDisable;
 
 use super::{Call, Outcome, Row};
 use crate::process::NAME_LEN;
@@ -27,6 +29,8 @@ fn prctl<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
     match u64::from(call.arg_u32(0)) {
         PR_SET_TAGGED_ADDR_CTRL => set_tagged_addr_ctrl(call),
         PR_GET_TAGGED_ADDR_CTRL => get_tagged_addr_ctrl(call),
+        PR_SET_THP_DISABLE => set_thp_disable(call),
+        PR_GET_THP_DISABLE => get_thp_disable(call),
         PR_SET_NAME => set_name(call),
         PR_GET_NAME => call.write(call.arg(1), &call.thread.name()).map(|()| 0),
         PR_GET_DUMPABLE => Ok(1),
@@ -35,7 +39,7 @@ fn prctl<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
         PR_SET_PDEATHSIG if call.arg(1) > 64 => Err(Errno::EINVAL),
         PR_SET_DUMPABLE | PR_SET_NO_NEW_PRIVS | PR_SET_PDEATHSIG | PR_SET_TIMERSLACK
         | PR_SET_PTRACER | PR_SET_VMA => Ok(0),
-        PR_GET_NO_NEW_PRIVS | PR_GET_SECCOMP | PR_GET_THP_DISABLE => Ok(0),
+        PR_GET_NO_NEW_PRIVS | PR_GET_SECCOMP => Ok(0),
         PR_CAPBSET_READ if call.arg(1) > 40 => Err(Errno::EINVAL),
         PR_CAPBSET_READ => Ok(1),
         PR_GET_TIMERSLACK => Ok(TIMER_SLACK_NS),
@@ -59,6 +63,32 @@ fn set_name<P: Platform>(call: &Call<'_, P>) -> Outcome {
 
 fn is_rest_zero<P: Platform>(call: &Call<'_, P>, first: usize) -> bool {
     (first..5).all(|index| call.arg(index) == 0)
+}
+
+/// Switches large folios off or on for the process and its children, over exec as well.
+fn set_thp_disable<P: Platform>(call: &Call<'_, P>) -> Outcome {
+    let wish = match (call.arg(1) != 0, call.arg(2)) {
+        (false, 0) => ThpDisable::No,
+        (true, 0) => ThpDisable::All,
+        (true, PR_THP_DISABLE_EXCEPT_ADVISED) => ThpDisable::ExceptAdvised,
+        _ => return Err(Errno::EINVAL),
+    };
+    if !is_rest_zero(call, 3) {
+        return Err(Errno::EINVAL);
+    }
+    call.thread.process().mm().set_thp_disable(wish);
+    Ok(0)
+}
+
+fn get_thp_disable<P: Platform>(call: &Call<'_, P>) -> Outcome {
+    if !is_rest_zero(call, 1) {
+        return Err(Errno::EINVAL);
+    }
+    Ok(match call.thread.process().mm().thp_disable() {
+        ThpDisable::No => 0,
+        ThpDisable::All => 1,
+        ThpDisable::ExceptAdvised => 1 | PR_THP_DISABLE_EXCEPT_ADVISED,
+    })
 }
 
 /// As Linux's set_tagged_addr_ctrl(): the mode is the strictest of the acceptable ones that is

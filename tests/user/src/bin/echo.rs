@@ -2,7 +2,7 @@
 //! This program prints what it was started with, for the tests of exec.
 //!
 //! Its arguments and its environment, a line each; or what an option asks for: `--pid`,
-//! `--is-open=FD` or `--action=SIGNAL`.
+//! `--thp-disable`, `--is-open=FD` or `--action=SIGNAL`.
 
 use user_tests::{process, sys};
 
@@ -10,6 +10,7 @@ fn main() {
     for argument in std::env::args().skip(1) {
         match argument.split_once('=') {
             _ if argument == "--pid" => println!("{}", std::process::id()),
+            _ if argument == "--thp-disable" => println!("{}", thp_disable()),
             Some(("--is-open", fd)) => println!("{}", is_open(fd)),
             Some(("--action", signal)) => {
                 println!("{}", process::action(signal.parse().expect("a signal")));
@@ -20,6 +21,10 @@ fn main() {
     for (name, value) in std::env::vars() {
         println!("{name}={value}");
     }
+}
+
+fn thp_disable() -> usize {
+    sys::call(libc::SYS_prctl, [libc::PR_GET_THP_DISABLE as usize]).expect("PR_GET_THP_DISABLE")
 }
 
 fn is_open(fd: &str) -> &'static str {

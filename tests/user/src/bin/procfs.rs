@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This program tests /proc and /sys: that programs which parse Linux's text find what is true.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 
@@ -23,7 +23,6 @@ user_tests::tests!(
     meminfo_and_vmstat_have_their_lines,
     mounts_names_proc,
     files_of_proc_cannot_be_made_or_removed,
-    thp_settings_take_what_they_show,
 );
 
 fn text(path: &str) -> String {
@@ -266,20 +265,4 @@ fn files_of_proc_cannot_be_made_or_removed() {
     assert!(fs::create_dir("/proc/self/new").is_err());
     assert!(fs::metadata("/proc/999999").is_err());
     assert!(fs::metadata("/proc/self/fd/999").is_err());
-}
-
-fn thp_settings_take_what_they_show() {
-    const DIR: &str = "/sys/kernel/mm/transparent_hugepage";
-    let Ok(enabled) = fs::read_to_string(format!("{DIR}/enabled")) else { return };
-    let chosen = enabled.split(['[', ']']).nth(1).unwrap();
-    let set = |word: &str| {
-        let mut file = OpenOptions::new().write(true).open(format!("{DIR}/enabled"))?;
-        file.write_all(word.as_bytes())
-    };
-    if let Err(error) = set(chosen) {
-        // Only root may, where the test is not root.
-        assert_eq!(error.raw_os_error(), Some(libc::EACCES));
-        return;
-    }
-    assert_eq!(set("perhaps").unwrap_err().raw_os_error(), Some(libc::EINVAL));
 }

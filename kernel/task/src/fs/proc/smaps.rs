@@ -27,7 +27,7 @@ pub(super) fn put_area<M: Machine>(
     put_kib(text, "KernelPageSize:", PAGE_KIB);
     put_kib(text, "MMUPageSize:", PAGE_KIB);
     put_counts(text, &mm.resident_view(area.pages));
-    put!(text, "THPeligible:    {:8}\n", 0);
+    put!(text, "THPeligible:    {:8}\n", u8::from(mm.is_thp_eligible(area)));
     put_flags(text, area.flags);
     Ok(())
 }
@@ -66,6 +66,7 @@ fn add(sum: &mut ResidentView, part: &ResidentView) {
     sum.referenced += part.referenced;
     sum.anonymous += part.anonymous;
     sum.lazy_free += part.lazy_free;
+    sum.block_mapped += part.block_mapped;
     sum.swap += part.swap;
     sum.swap_pss_bytes += part.swap_pss_bytes;
 }
@@ -87,7 +88,7 @@ fn put_counts(text: &mut Text, view: &ResidentView) {
         ("Anonymous:", view.anonymous * PAGE_KIB),
         ("KSM:", 0),
         ("LazyFree:", view.lazy_free * PAGE_KIB),
-        ("AnonHugePages:", 0),
+        ("AnonHugePages:", view.block_mapped * PAGE_KIB),
         ("ShmemPmdMapped:", 0),
         ("FilePmdMapped:", 0),
         ("Shared_Hugetlb:", 0),

@@ -115,9 +115,11 @@ fn meminfo<M: Machine>(env: &Env<M>) -> Shown {
         ("PageTables:", info.tables),
         ("CommitLimit:", info.total / 2 + info.swap_total),
         ("Committed_AS:", info.anon + info.shmem),
-        ("AnonHugePages:", 0),
+        ("AnonHugePages:", info.block_mapped),
         ("ShmemHugePages:", 0),
         ("ShmemPmdMapped:", 0),
+        ("FileHugePages:", 0),
+        ("FilePmdMapped:", 0),
         ("SwapMetadata:", info.swap_metadata),
     ];
     let mut text = Text::default();
@@ -187,9 +189,35 @@ fn version<M: Machine>(source: Dyn<M>) -> Shown {
     Ok(text.0)
 }
 
+/// Counters of Linux's large folios for what does not happen here: no page cache, no collapsing, no
+/// accounting groups, no blocks of zeroes, no migration between nodes.
+const NEVER_COUNTED: [&str; 20] = [
+    "nr_shmem_hugepages",
+    "nr_shmem_pmdmapped",
+    "nr_file_hugepages",
+    "nr_file_pmdmapped",
+    "thp_migration_success",
+    "thp_migration_fail",
+    "thp_migration_split",
+    "thp_fault_fallback_charge",
+    "thp_collapse_alloc",
+    "thp_collapse_alloc_failed",
+    "thp_file_alloc",
+    "thp_file_fallback",
+    "thp_file_fallback_charge",
+    "thp_file_mapped",
+    "thp_underused_split_page",
+    "thp_scan_exceed_none_pte",
+    "thp_scan_exceed_swap_pte",
+    "thp_scan_exceed_share_pte",
+    "thp_zero_page_alloc",
+    "thp_zero_page_alloc_failed",
+];
+
 fn vmstat<M: Machine>(source: Dyn<M>) -> Shown {
     let mut text = Text::default();
     source.for_each_counter(&mut |name, value| put!(text, "{name} {value}\n"));
+    NEVER_COUNTED.iter().for_each(|name| put!(text, "{name} 0\n"));
     Ok(text.0)
 }
 

@@ -11,3 +11,4 @@ mod paths;
 mod pipes;
 mod procs;
 pub mod rig;
+mod sysfs;
