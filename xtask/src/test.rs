@@ -76,9 +76,12 @@ impl Test {
                 single(report, name, command);
             }
         }
-        tests(report, "host", self.filtered(host_tests(), qemu));
-        tests(report, SCHEDULES, self.filtered(schedules(), qemu));
-        tests(report, "guest", self.filtered(guest_tests(), qemu));
+        let harness = self.filter.as_deref().and_then(harness_of);
+        if harness.is_none() {
+            tests(report, "host", self.filtered(host_tests(), qemu));
+            tests(report, SCHEDULES, self.filtered(schedules(), qemu));
+        }
+        tests(report, "guest", self.filtered(guest_tests(harness), qemu));
     }
 
     fn wants(&self, name: &str) -> bool {
@@ -135,8 +138,20 @@ fn schedules() -> Command {
     command
 }
 
-fn guest_tests() -> Command {
-    cargo("test -p tests --no-fail-fast")
+/// Returns the guest harness that all tests with this in their names belong to: nothing else has to
+/// be built then.
+fn harness_of(filter: &str) -> Option<&'static str> {
+    let harnesses = [("ktest::", "kernel"), ("el0::", "el0"), ("machine::", "machine")];
+    let found = harnesses.into_iter().find(|(prefix, _)| filter.starts_with(prefix));
+    found.map(|(_, harness)| harness)
+}
+
+fn guest_tests(harness: Option<&str>) -> Command {
+    let mut command = cargo("test -p tests --no-fail-fast");
+    if let Some(harness) = harness {
+        command.args(["--test", harness]);
+    }
+    command
 }
 
 /// Runs a command that is one check.
@@ -194,7 +209,7 @@ mod tests {
         for excluded in ["kernel", USER_PACKAGE] {
             assert!(commands.iter().any(|line| line.contains(&format!("-p {excluded} "))));
         }
-        assert!(words(&guest_tests()).contains("-p tests"));
+        assert!(words(&guest_tests(None)).contains("-p tests"));
         assert!(
             commands
                 .iter()
@@ -215,9 +230,18 @@ mod tests {
 
         let test = Line::parse_from(["test", "lint::", "--smp", "2"]).test;
         assert!(test.wants("lint::host") && !test.wants("style::rustfmt"));
-        let command = test.filtered(guest_tests(), Path::new("qemu"));
+        let command = test.filtered(guest_tests(None), Path::new("qemu"));
         assert_eq!(words(&command), "cargo test -p tests --no-fail-fast lint::");
         assert!(command.get_envs().any(|env| env == ("GRANULE_CPUS".as_ref(), Some("2".as_ref()))));
+    }
+
+    #[test]
+    fn the_name_of_a_guest_test_selects_its_harness() {
+        assert_eq!(harness_of("el0::tags::fork_copies_tags@1"), Some("el0"));
+        assert_eq!(harness_of("ktest::"), Some("kernel"));
+        assert_eq!(harness_of("mte"), None);
+        let command = guest_tests(harness_of("machine::"));
+        assert_eq!(words(&command), "cargo test -p tests --no-fail-fast --test machine");
     }
 
     #[test]
