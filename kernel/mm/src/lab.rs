@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file holds the lab switches: each makes the memory manager commit one fault, historical or
-//! deliberate, so that the test that guards against it can be shown to catch it.
+//! deliberate, so that the test that guards against it can be shown to catch it. Beside them is how
+//! a refault goes in an experiment (`refault.rs`).
 //!
-//! Without the feature `lab` every question is answered with a constant `false`, and the faults are
-//! compiled out.
+//! Without the feature `lab` every question is answered with a constant, and the faults and the
+//! experiments are compiled out.
+
+mod refault;
 
 use hal::Machine;
 
 use crate::system::System;
+pub use refault::{Refault, Restore};
 
 /// A fault that can be switched on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +30,27 @@ pub enum Fault {
     /// munmap puts pages before the TLBs have forgotten them (the rule that seed 227 of the property
     /// test brought about).
     PutBeforeInvalidation,
+    /// A page that has its tags is given the saved ones again: nothing remembers that it has them.
+    TagsRestoredAgain,
+    /// The last entry that names a slot frees it although a folio caches it.
+    SlotFreedWhileCached,
+    /// The tag state of all pages of a folio is that of the first.
+    TagStateOfHead,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::TagsNotSaved,
+        Self::UnmapWithoutTlbi,
+        Self::ReferenceLeakedOnReadError,
+        Self::ReadThenClear,
+        Self::WrongSlotFreed,
+        Self::PutBeforeInvalidation,
+        Self::TagsRestoredAgain,
+        Self::SlotFreedWhileCached,
+        Self::TagStateOfHead,
+    ];
 }
 
 /// The switches of one memory manager.
@@ -33,6 +58,8 @@ pub enum Fault {
 pub(crate) struct Lab {
     #[cfg(feature = "lab")]
     on: core::sync::atomic::AtomicU32,
+    #[cfg(feature = "lab")]
+    refault: refault::Setting,
 }
 
 impl<M: Machine> System<M> {

@@ -8,16 +8,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 #[cfg(shuttle)]
 use std::sync::Arc;
 
-use base::PageRange;
-use hal::sim::{IoFault, SimConfig, explore};
+use base::{PageRange, Vpn};
+use hal::sim::{Adversary, IoFault, SimConfig, explore};
 use hal::{BlockOp, TagCheckMode};
-use mm::Advice;
-use mm::lab::Fault;
+use mm::lab::{Fault, Refault, Restore};
+use mm::{Advice, AreaFlags, MmEvent, Placement, Prot};
 #[cfg(shuttle)]
 use world::CPU1;
-#[cfg(shuttle)]
-use world::process::RW;
-use world::process::{Process, TAGGED};
+use world::out::{fill, fill_swap, page_out, press};
+use world::process::{Process, RW, TAGGED};
 use world::{CPU0, World, config};
 
 /// Runs `scenario` without the fault, where it must pass, and with it, where it must not, each over
@@ -105,6 +104,78 @@ fn reading_and_clearing_dirty_in_two_steps_is_caught_by_the_judge() {
         p.unmap(pages);
     });
     assert!(said.contains("which needs an exchange"), "{said}");
+}
+
+/// A tagged process with 16 pages at a place where a folio of order 4 fits, which they get.
+fn process_with_folio(world: &World, flags: AreaFlags) -> (Process, PageRange) {
+    world.allow_order(4);
+    let mut p = world.process(CPU0);
+    p.check_tags(TagCheckMode::Sync);
+    let pages = p.map_at(Placement::Fixed(Vpn::new(0x10_0000)), 16, flags);
+    pages.pages().for_each(|page| p.write(page, 0, page.get()));
+    (p, pages)
+}
+
+/// The whole folio, at each fault, one page a fault: P2 of the thread on tags of large folios.
+fn restore_whole_folios(world: &World) {
+    let refault = Refault { restore: Restore::Folio, maps_one_page: true, stays_cached: false };
+    world.system.set_refault(refault);
+}
+
+#[test]
+fn s000_s1_restoring_tags_again_is_caught_by_their_count() {
+    let said = caught(Fault::TagsRestoredAgain, 1, |world| {
+        restore_whole_folios(world);
+        let (mut p, pages) = process_with_folio(world, TAGGED);
+        page_out(&mut p, pages);
+        p.verify_all();
+        assert!(world.count(MmEvent::MteTagsRestored) <= 16, "a page's tags are restored once");
+    });
+    assert!(said.contains("restored once"), "{said}");
+}
+
+#[test]
+fn s000_s2_a_slot_freed_while_cached_is_caught_by_foreign_tags() {
+    let small_swap = |seed| SimConfig { disks: vec![8 * 32], ..config(seed) };
+    let said = caught_on(small_swap, Fault::SlotFreedWhileCached, 3, |world| {
+        restore_whole_folios(world);
+        // Nothing remembers either that page 5 has its tags.
+        world.system.commit(Fault::TagsRestoredAgain);
+        let (mut p, pages) = process_with_folio(world, TAGGED);
+        page_out(&mut p, pages);
+        let [five, six] = [5, 6].map(|n| pages.start.add(n));
+        p.verify(five);
+        let (_other, _) = fill_swap(world);
+        p.verify(six);
+        p.verify(five);
+    });
+    assert!(said.contains("granule"), "{said}");
+}
+
+/// Tags five pages of a folio from `first` on, has it swapped out and in, and tags page 9.
+fn tag_a_part(world: &World, first: u64) {
+    let (mut p, pages) = process_with_folio(world, RW);
+    let part = PageRange::of_len(pages.start.add(first), 5);
+    p.protect(part, Prot::READ | Prot::WRITE, true);
+    fill(&mut p, part);
+    press(world, || pages.pages().all(|page| p.is_swapped(page)));
+    p.verify_all();
+    p.protect(PageRange::of_len(pages.start.add(9), 1), Prot::READ | Prot::WRITE, true);
+    p.verify_all();
+}
+
+const CALM: fn(u64) -> SimConfig = |seed| SimConfig { adversary: Adversary::CALM, ..config(seed) };
+
+#[test]
+fn s000_s5_tag_state_of_an_untagged_head_is_caught_by_lost_tags() {
+    let said = caught_on(CALM, Fault::TagStateOfHead, 3, |world| tag_a_part(world, 3));
+    assert!(said.contains("0x100003 granule 1"), "{said}");
+}
+
+#[test]
+fn s000_s5_tag_state_of_a_tagged_head_is_caught_by_stale_tags() {
+    let said = caught_on(CALM, Fault::TagStateOfHead, 3, |world| tag_a_part(world, 0));
+    assert!(said.contains("TagCheck") && said.contains("0x100009"), "{said}");
 }
 
 /// Faults that only an interleaving shows; the model checker finds it.

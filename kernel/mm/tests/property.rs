@@ -13,6 +13,7 @@ use std::sync::Arc;
 use base::percpu::CpuId;
 use hal::BlockOp;
 use hal::sim::{IoFault, SimConfig, explore};
+use mm::lab::{Refault, Restore};
 use mm::{MmEvent, Shmem};
 use world::actor::{Actor, MOST_PAGES};
 use world::oracle::Object;
@@ -51,12 +52,24 @@ fn choose_sizes(world: &World, seed: u64) {
     }
 }
 
+/// Lets every other seed restore tags as one of the interfaces does that linux-mm discussed, and map
+/// one page a fault.
+fn choose_refault(world: &World, seed: u64) {
+    let mut dice = Dice::new(seed ^ 0x11_2023);
+    if dice.one_in(2) {
+        let restore = Restore::ALL[dice.roll(Restore::ALL.len() as u64) as usize];
+        let refault = Refault { restore, maps_one_page: dice.one_in(2), stays_cached: false };
+        world.system.set_refault(refault);
+    }
+}
+
 /// Several processes take turns; everything is checked between turns now and then.
 #[test]
 fn processes_in_turn_agree_with_the_oracle() {
     explore(seeds(if cfg!(shuttle) { 40 } else { 1000 }), |seed| {
         let world = World::new(machine_of(seed, 3));
         choose_sizes(&world, seed);
+        choose_refault(&world, seed);
         let before = world.footprint();
         let mut dice = Dice::new(seed);
         let mut actors = vec![Actor::new(world.process(CPU0), dice.next())];
@@ -98,6 +111,7 @@ fn processes_in_turn_survive_failing_disks_and_allocations() {
     explore(seeds(if cfg!(shuttle) { 20 } else { 300 }), |seed| {
         let world = World::new(machine_of(seed, 2)).patient();
         choose_sizes(&world, seed);
+        choose_refault(&world, seed);
         let before = world.footprint();
         let mut dice = Dice::new(seed);
         let mut actors = vec![Actor::new(world.process(CPU0), dice.next())];
@@ -148,6 +162,7 @@ fn processes_at_once_agree_with_the_oracle() {
         // completed its invalidation: both see a page that is read-only and alive.
         let world = World::new(SimConfig { judges_new_mappings: false, ..machine_of(seed, 4) });
         choose_sizes(&world, seed);
+        choose_refault(&world, seed);
         let before = world.footprint();
         let mut first = Actor::new(world.process(CPU0), seed);
         (0..3).for_each(|_| first.map());

@@ -123,10 +123,15 @@ impl<M: Machine> Mm<M> {
     ) -> Result<(), FaultError> {
         let system = self.system();
         let mut window = Window::around(site, folio.order(), index, first);
+        if system.refault().maps_one_page {
+            window.indices = index..index + 1;
+        }
         let mut lock = self.lock_leaf_table(table);
         if !window.names(&lock, index) {
             return Ok(());
         }
+        #[cfg(feature = "lab")]
+        system.restore_at_fault(folio, window.indices.clone().filter(|n| window.names(&lock, *n)));
         let mut result = Ok(());
         let mut mapped = 0;
         let mut at = window.indices.start;

@@ -51,6 +51,9 @@ bitflags! {
         const FREEZING = 1 << 15;
         /// Counts frozen entries and has no frames of its own. Constant.
         const GHOST = 1 << 16;
+        /// The tags of all its pages were restored by a fault, in an experiment. Under the folio lock.
+        #[cfg(feature = "lab")]
+        const TAGS_RESTORED = 1 << 23;
     }
 }
 

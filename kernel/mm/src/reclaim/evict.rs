@@ -238,7 +238,8 @@ fn let_go<M: Machine>(folio: FolioRef<'_, M>) -> Option<FolioRef<'_, M>> {
     };
     let is_wanted = locked.is_mapped()
         || locked.has(FolioFlags::WRITEBACK)
-        || !locked.has_no_other_reference(1);
+        || !locked.has_no_other_reference(1)
+        || system.refault().stays_cached;
     match locked.place() {
         _ if is_wanted => {}
         Place::Swap(entry) if !locked.has(FolioFlags::DIRTY) => {

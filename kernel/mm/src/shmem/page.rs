@@ -159,6 +159,8 @@ impl<M: Machine> Shmem<M> {
         if map.get(index) != Slot::Swap(entry) {
             return;
         }
+        #[cfg(feature = "lab")]
+        system.restore_at_fault(folio, 0..1);
         // The map's count in the slot was the only one.
         system.drop_slots(entry, 1);
         let is_free = system.try_free_swap(folio);

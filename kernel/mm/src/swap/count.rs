@@ -76,6 +76,9 @@ impl<M: Machine> System<M> {
                         release_slot(&mut cluster, slot ^ 1, word);
                     }
                     None if word.count() == 0 => release_slot(&mut cluster, slot, word),
+                    Some(_) if word.count() == 0 && self.commits(Fault::SlotFreedWhileCached) => {
+                        release_slot(&mut cluster, slot, word);
+                    }
                     Some(folio) if word.count() == 0 => {
                         cluster.store(slot, word);
                         orphaned(self.get_folio(folio));

@@ -32,6 +32,8 @@ mod mte_tags;
 mod slot;
 mod swap_in;
 mod swap_out;
+#[cfg(feature = "lab")]
+mod swap_restore;
 mod swapoff;
 mod swapon;
 pub mod tag_codec;

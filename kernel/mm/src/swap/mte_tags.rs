@@ -15,7 +15,7 @@ use super::slot::{SlotWord, TagKind};
 use super::tag_codec::{Encoded, decode, encode};
 use super::tag_store::RecordRef;
 use crate::events::MmEvent;
-use crate::folio::FolioLock;
+use crate::folio::{Folio, FolioLock};
 use crate::frame::{MteState, OutOfMemory};
 use crate::lab::Fault;
 use crate::system::System;
@@ -35,16 +35,16 @@ impl<M: Machine> System<M> {
         if !self.machine().has_tags() || self.commits(Fault::TagsNotSaved) {
             return Ok(());
         }
-        for (n, pfn) in (0u32..).zip(folio.frames()) {
-            let mut cluster = area.lock_cluster(self, first_slot + n);
-            drop_tags(&mut cluster, first_slot + n);
-            if self.words().mte_state(pfn) != MteState::Tagged {
-                continue;
-            }
-            if let Err(why) = save_page(&mut cluster, first_slot + n, pfn) {
+        // The slot of an untagged page has none to drop.
+        let tagged = |n: &u32| self.has_own_tags(folio, *n);
+        for n in (0..folio.order().nr_pages()).filter(tagged) {
+            let slot = first_slot + n;
+            let mut cluster = area.lock_cluster(self, slot);
+            drop_tags(&mut cluster, slot);
+            if let Err(why) = save_page(&mut cluster, slot, folio.head().add(n)) {
                 drop(cluster);
-                for n in 0..n {
-                    drop_tags(&mut area.lock_cluster(self, first_slot + n), first_slot + n);
+                for slot in (0..n).filter(tagged).map(|n| first_slot + n) {
+                    drop_tags(&mut area.lock_cluster(self, slot), slot);
                 }
                 return Err(why);
             }
@@ -52,14 +52,25 @@ impl<M: Machine> System<M> {
         Ok(())
     }
 
-    /// Restores the tags of a page that was just read from a slot with this word, if the slot has
-    /// any. The folio is locked and not up to date, so nobody maps the page yet.
+    fn has_own_tags(&self, folio: &Folio, index: u32) -> bool {
+        let index = if self.commits(Fault::TagStateOfHead) { 0 } else { index };
+        self.words().mte_state(folio.head().add(index)) == MteState::Tagged
+    }
+
+    /// Restores the tags of a page that was read from a slot, if the slot has any and the page has
+    /// not got them. The folio is locked, and nobody maps the page before this is done.
     pub(super) fn restore_tags(&self, area: &SwapArea, slot: u32, pfn: Pfn) {
-        let saved = load(&area.lock_cluster(self, slot), slot);
-        if let Some(tags) = saved {
-            self.words().make_tagged(pfn, || self.machine().write_tags(pfn, &tags));
-            self.count(MmEvent::MteTagsRestored, 1);
+        self.count_tag_lookup();
+        let has_tags = self.words().mte_state(pfn) == MteState::Tagged;
+        if has_tags && !self.commits(Fault::TagsRestoredAgain) {
+            return;
         }
+        let Some(tags) = load(&area.lock_cluster(self, slot), slot) else { return };
+        match has_tags {
+            true => self.machine().write_tags(pfn, &tags),
+            false => _ = self.words().make_tagged(pfn, || self.machine().write_tags(pfn, &tags)),
+        }
+        self.count(MmEvent::MteTagsRestored, 1);
     }
 }
 

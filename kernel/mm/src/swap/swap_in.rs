@@ -11,6 +11,7 @@ use super::slot::SlotWord;
 use crate::events::MmEvent;
 use crate::folio::{FolioFlags, FolioLock, FolioRef};
 use crate::frame::{AllocMode, MteState, OutOfMemory};
+use crate::lab::Restore;
 use crate::system::System;
 use crate::thp::ThpStat;
 
@@ -109,8 +110,10 @@ impl<M: Machine> System<M> {
             }
             self.count(MmEvent::PswpIn, nr.into());
         }
-        for (slot, pfn) in (first..).zip(folio.frames()) {
-            self.restore_tags(area, slot, pfn);
+        if self.refault().restore == Restore::AtRead {
+            for (slot, pfn) in (first..).zip(folio.frames()) {
+                self.restore_tags(area, slot, pfn);
+            }
         }
         if self.is_refault(word.shadow()) {
             self.count(MmEvent::WorkingsetRefault, nr.into());

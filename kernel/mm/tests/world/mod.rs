@@ -5,6 +5,7 @@
 pub mod actor;
 pub mod dice;
 pub mod oracle;
+pub mod out;
 pub mod process;
 
 use std::sync::Arc;
