@@ -4,10 +4,10 @@
 mod world;
 
 use base::{Order, PageRange, Vpn};
-use hal::TagCheckMode;
-use hal::sim::{Adversary, Bank, SimConfig, explore};
-use mm::{Advice, MmEvent, Placement, Prot, ThpStat};
-use world::process::{Process, RW, TAGGED};
+use hal::sim::{Adversary, Bank, IoFault, SimConfig, explore};
+use hal::{BlockOp, TagCheckMode};
+use mm::{Advice, FaultError, MmEvent, PageView, Placement, Prot, ThpStat};
+use world::process::{AccessError, Process, RW, TAGGED};
 use world::{CPU0, CPU1, World, config};
 
 const ORDERS: [u8; 4] = [2, 4, 5, 9];
@@ -241,4 +241,28 @@ fn a_folio_is_split_in_the_swap_cache_while_another_process_has_swap_entries() {
         world.audit();
         child.exit();
     });
+}
+
+#[test]
+fn one_page_that_cannot_be_read_costs_only_itself() {
+    for order in ORDERS {
+        explore(0..2, move |seed| {
+            let world = world(seed, order, Adversary::CALM);
+            let mut p = world.process(CPU0);
+            p.check_tags(TagCheckMode::Sync);
+            let pages = two_folios(&mut p, order);
+            p.advise(pages, Advice::PageOut);
+            let PageView::Swapped(entry) = p.page_view(pages.start) else { panic!("swapped") };
+            let bad = entry.slot as u64 * 8;
+            world.machine.fail_io(IoFault::any().of(BlockOp::Read).at(bad..bad + 8));
+            let lost = p.load(pages.start.base());
+            assert_eq!(lost, Err(AccessError::Fault(FaultError::NoContent)));
+            for page in pages.pages().skip(1) {
+                p.verify(page);
+            }
+            world.machine.clear_io_faults();
+            p.verify_all();
+            world.audit();
+        });
+    }
 }

@@ -81,8 +81,7 @@ impl<M: Machine> Mm<M> {
     /// Allocates a zeroed large folio, or counts that there was none.
     pub(super) fn alloc_large(&self, site: &Site<'_, M>, order: Order) -> Option<FolioRef<'_, M>> {
         let system = self.system();
-        let may_reclaim = system.thp().settings().may_reclaim(site.area.flags);
-        let mode = if may_reclaim { AllocMode::MayReclaim } else { AllocMode::NoReclaim };
+        let mode = self.large_alloc_mode(site);
         let folio = system.alloc_zeroed_folio(order, site.area.flags.mem_type(), mode).ok();
         let is_block = order == Order::BLOCK;
         let (stat, event) = match folio {
@@ -94,6 +93,14 @@ impl<M: Machine> Mm<M> {
             system.count(event, 1);
         }
         folio
+    }
+
+    /// Tells how hard to try for a large folio.
+    pub(super) fn large_alloc_mode(&self, site: &Site<'_, M>) -> AllocMode {
+        match self.system().thp().settings().may_reclaim(site.area.flags) {
+            true => AllocMode::MayReclaim,
+            false => AllocMode::NoReclaim,
+        }
     }
 
     /// Does the bookkeeping for a new anonymous folio that is about to be mapped as a whole from

@@ -12,7 +12,6 @@ use pgtable::{ENTRIES_PER_TABLE, Entry, MemType, NonPresent, Pte, SwapEntry, ind
 
 use super::{FaultError, Site};
 use crate::folio::{FolioFlags, FolioLock, FolioRef};
-use crate::frame::AllocMode;
 use crate::mm::{Mapped, Mm, PageTableLock, Resident};
 use crate::rmap::base_of;
 use crate::swap::SwapInError;
@@ -84,9 +83,10 @@ impl<M: Machine> Mm<M> {
                 if !self.names_aligned_run(site.page, table, entry, order) {
                     continue;
                 }
-                let mode = AllocMode::NoReclaim;
+                let mode = self.large_alloc_mode(site);
                 match system.swap_in_order(entry, order, FolioFlags::empty(), mode) {
-                    Err(SwapInError::Unfit) => {}
+                    // The page itself may be readable.
+                    Err(SwapInError::Unfit | SwapInError::Unreadable) => {}
                     Err(SwapInError::OutOfMemory) => {
                         system.count_thp(ThpStat::SwpinFallback, order, 1);
                     }

@@ -122,10 +122,21 @@ impl<M: Machine> System<M> {
         if self.machine().inject_alloc_failure() {
             return Err(OutOfMemory);
         }
-        match self.may_take(order.nr_pages() as u64, mode) {
-            true => self.front().alloc_run(order).ok_or(OutOfMemory),
-            false => Err(OutOfMemory),
+        if let Some(first) = self.take_run(order, mode) {
+            return Ok(first);
         }
+        // Once: what is reclaimed may be scattered, and whoever wants a run can do with less.
+        if self.make_room(order, mode) {
+            // Single frames that complete runs may be in the CPUs' caches.
+            self.front().drain_all();
+            return self.take_run(order, mode).ok_or(OutOfMemory);
+        }
+        Err(OutOfMemory)
+    }
+
+    fn take_run(&self, order: Order, mode: AllocMode) -> Option<Pfn> {
+        let may_take = self.may_take(order.nr_pages() as u64, mode);
+        if may_take { self.front().alloc_run(order) } else { None }
     }
 
     /// Frees a run that [`System::alloc_run`] returned. No translation may reach it any more.
