@@ -50,6 +50,19 @@ impl Mapping {
         Ok(Self { address, len_bytes })
     }
 
+    /// Maps private memory whose address is a multiple of `alignment`.
+    ///
+    /// # Errors
+    ///
+    /// What mmap says.
+    pub fn aligned(len_bytes: usize, alignment: usize, protection: i32) -> Result<Self, Errno> {
+        let reserved = mmap(0, len_bytes + alignment, libc::PROT_NONE, ANON, -1, 0)?;
+        let address = reserved.next_multiple_of(alignment);
+        munmap(reserved, len_bytes + alignment)?;
+        let flags = ANON | libc::MAP_FIXED;
+        Ok(Self { address: mmap(address, len_bytes, protection, flags, -1, 0)?, len_bytes })
+    }
+
     /// Maps private memory that can be read and written.
     ///
     /// # Panics
@@ -149,6 +162,16 @@ pub fn madvise(address: usize, len_bytes: usize, advice: i32) -> Result<(), Errn
     sys::call(libc::SYS_madvise, [address, len_bytes, advice as usize]).map(drop)
 }
 
+/// Moves a mapping to `to` (mremap).
+///
+/// # Errors
+///
+/// The call's.
+pub fn remap(address: usize, len_bytes: usize, to: usize) -> Result<(), Errno> {
+    let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as usize;
+    sys::call(libc::SYS_mremap, [address, len_bytes, len_bytes, flags, to]).map(drop)
+}
+
 /// Loads a word with one instruction.
 #[inline]
 pub fn load(address: usize) -> u64 {
@@ -159,6 +182,12 @@ pub fn load(address: usize) -> u64 {
             options(nostack, readonly));
     }
     word
+}
+
+/// Loads a word, whatever it is.
+#[inline]
+pub fn touch(address: usize) {
+    let _ = load(address);
 }
 
 /// Stores a word with one instruction.

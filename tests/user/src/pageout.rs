@@ -13,6 +13,7 @@ use crate::trial::Skip;
 /// Bits of /proc/self/pagemap (Linux Documentation/admin-guide/mm/pagemap.rst).
 const SWAPPED: u64 = 1 << 62;
 const PRESENT: u64 = 1 << 63;
+const FRAME: u64 = (1 << 55) - 1;
 
 /// How often a page that is busy elsewhere (on its way to a list, under I/O) is asked for again.
 const NR_TRIES: usize = 1000;
@@ -50,6 +51,20 @@ pub fn swap_slot(address: usize) -> Option<u64> {
     // Bits 4:0 are the area, 54:5 the slot.
     let entry = pagemap_entry(address);
     (entry & SWAPPED != 0).then_some(entry >> 5 & ((1 << 50) - 1))
+}
+
+/// Returns the frames of the pages of a range, of those that are mapped.
+///
+/// # Panics
+///
+/// When there is no /proc/self/pagemap.
+pub fn frames(range: Range<usize>) -> Vec<Option<u64>> {
+    let pagemap = File::open("/proc/self/pagemap").expect("/proc/self/pagemap");
+    let mut bytes = vec![0; range.len() / PAGE * 8];
+    let offset = range.start / PAGE * 8;
+    pagemap.read_exact_at(&mut bytes, offset as u64).expect("entries of pagemap");
+    let entries = bytes.as_chunks().0.iter().map(|entry| u64::from_le_bytes(*entry));
+    entries.map(|entry| (entry & PRESENT != 0).then_some(entry & FRAME)).collect()
 }
 
 fn pagemap_entry(address: usize) -> u64 {

@@ -10,6 +10,9 @@ use crate::trial::Skip;
 /// Where they are.
 pub const DIR: &str = "/sys/kernel/mm/transparent_hugepage";
 
+/// Bytes that one level-2 entry maps: the largest folio.
+pub const BLOCK: usize = 2 << 20;
+
 /// The sizes of anonymous folios with pages of 4 KiB.
 pub const SIZES_KIB: [usize; 8] = [16, 32, 64, 128, 256, 512, 1024, 2048];
 
