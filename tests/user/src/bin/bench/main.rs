@@ -3,39 +3,54 @@
 //!
 //! On that machine (`-icount shift=0`) an instruction takes a nanosecond of virtual time, so that
 //! the clock counts instructions, those of the kernel and of the loop that asks for its work; the
-//! loop's own are measured and taken off. Memory operations are given per 4 KiB page, over 64 MiB.
+//! loop's own are measured and taken off. Memory operations are given per 4 KiB page, over 64 MiB, in
+//! folios of each [`Size`].
 //! Runs on Linux as well, in the same emulator or anywhere, where it gives nanoseconds.
 
 #![expect(unsafe_code, reason = "loops of known length")]
 
 mod flat;
+mod metadata;
 mod rows;
+mod size;
 mod table;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use rows::{Cost, Region};
+use size::Size;
 use table::Row;
 use user_tests::tags;
-use user_tests::vmstat::Counters;
 
 /// What is measured per page, in the order of the table.
 type Measure = fn(Region) -> Option<Cost>;
 
-/// Name, measurement, Linux 7.2.12 on QEMU 10.0.2 without and with tags, aims without and with.
-type Operation = (&'static str, Measure, [&'static str; 2], [&'static str; 2]);
+/// Name, measurement, Linux 7.2.12 on QEMU 10.0.2 and aim: with folios of 4 KiB, 64 KiB and 2 MiB.
+type Operation = (&'static str, Measure, &'static str, &'static str);
 
-const OPERATIONS: [Operation; 9] = [
-    ("anonymous fault", rows::fault, ["4255", "4255"], ["500", "520"]),
-    ("fork+exit", rows::fork_and_exit, ["519-735", ""], ["90", ""]),
-    ("copy-on-write", rows::copy_on_write, ["4438", ""], ["900", ""]),
-    ("mprotect", rows::protect, ["207-267", ""], ["40", ""]),
-    ("MADV_PAGEOUT", rows::pageout, ["9884", "10464"], ["1300", "1400"]),
-    ("refault from the swap cache", rows::refault_from_cache, ["2809", "3014"], ["500", "520"]),
-    ("refault from the disk", rows::refault_from_disk, ["", ""], ["", ""]),
-    ("munmap", rows::unmap, ["3174", "3646"], ["250", "260"]),
-    ("munmap of swapped pages", rows::unmap_swapped, ["", ""], ["", ""]),
+const UNTAGGED: [Operation; 9] = [
+    ("anonymous fault", rows::fault, "4255/390/63", "500/60/20"),
+    ("fork+exit", rows::fork_and_exit, "519-735/149/16", "90/20/1"),
+    ("copy-on-write", rows::copy_on_write, "4438/4195/4227", "900/900/900"),
+    ("mprotect", rows::protect, "207-267/62/1", "40/8/1"),
+    ("MADV_PAGEOUT", rows::pageout, "9884/2081/1537", "1300/200/120"),
+    ("refault from the swap cache", rows::refault_from_cache, "2809/396/223", "500/60/20"),
+    ("refault from the disk", rows::refault_from_disk, "", ""),
+    ("munmap", rows::unmap, "3174/583/501", "250/40/10"),
+    ("munmap of swapped pages", rows::unmap_swapped, "", ""),
+];
+
+const TAGGED: [Operation; 9] = [
+    ("anonymous fault", rows::fault, "4255/485/152", "520/80/40"),
+    ("fork+exit", rows::fork_and_exit, "", ""),
+    ("copy-on-write", rows::copy_on_write, "", ""),
+    ("mprotect", rows::protect, "", ""),
+    ("MADV_PAGEOUT", rows::pageout, "10464/2853/2339", "1400/300/220"),
+    ("refault from the swap cache", rows::refault_from_cache, "3014/512/340", "520/100/60"),
+    ("refault from the disk", rows::refault_from_disk, "", ""),
+    ("munmap", rows::unmap, "3646/1041/962", "260/45/12"),
+    ("munmap of swapped pages", rows::unmap_swapped, "", ""),
 ];
 
 fn main() -> ExitCode {
@@ -43,20 +58,26 @@ fn main() -> ExitCode {
     table::unit(rows::clock_counts_instructions());
     table::line("kernel entry to first user instruction", &format!("{:?}", since_entry));
     // First, while no operation below has needed more of anything at a time.
-    metadata();
-    table::heading();
-    Row::of_call("null system call (per call)", rows::null_call(), "1254", "120").print();
-    for (name, measure, linux, aim) in OPERATIONS {
-        for (is_tagged, (linux, aim)) in linux.into_iter().zip(aim).enumerate() {
-            let region = if is_tagged == 1 { Region::Tagged } else { Region::Untagged };
-            if region == Region::Untagged || tags::has_mte() {
-                let name = if is_tagged == 1 { "same, PROT_MTE" } else { name };
-                Row { name, cost: measure(region), linux, aim }.print();
-            }
-        }
+    metadata::print();
+    let null_call = Cost { each: rows::null_call(), tlbis: None, requests: None };
+    table::heading("per call");
+    let costs = vec![Some(null_call)];
+    Row { name: "null system call", costs, linux: "1254", aim: "120" }.print();
+    table::heading("per 4 KiB page");
+    print_rows(&UNTAGGED, false);
+    if tags::has_mte() {
+        table::heading("per 4 KiB page, PROT_MTE");
+        print_rows(&TAGGED, true);
     }
     flat::print();
     ExitCode::SUCCESS
+}
+
+fn print_rows(operations: &[Operation], is_tagged: bool) {
+    for &(name, measure, linux, aim) in operations {
+        let cost = |size| Region::new(size, is_tagged).and_then(measure);
+        Row { name, costs: Size::ALL.map(cost).into(), linux, aim }.print();
+    }
 }
 
 /// Returns the monotonic clock, which starts when the kernel is entered.
@@ -65,22 +86,4 @@ fn since_kernel_entry() -> Duration {
     // SAFETY: the call writes the timespec.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
-}
-
-/// Prints what a page costs in memory, where the kernel counts it.
-fn metadata() {
-    let mapping = Region::Tagged.or_untagged().populated();
-    let counters = Counters::read();
-    let per_page = |name, nr_pages: u64| match counters.get(name) {
-        Some(bytes) => format!("{:.1}", bytes as f64 / nr_pages as f64),
-        None => String::from("not counted"),
-    };
-    let nr_frames = user_tests::meminfo::read("MemTotal").unwrap_or(0) / 4096;
-    let nr_pages = rows::NR_PAGES as u64;
-    table::line("bytes of frame words per frame", &per_page("frame_word_bytes", nr_frames));
-    table::line("bytes of folio descriptors per mapped page", &per_page("folio_bytes", nr_pages));
-    if let Some((bytes, nr_pages)) = rows::stored_tags(&mapping) {
-        let per_page = format!("{:.1}", bytes as f64 / nr_pages as f64);
-        table::line("bytes of tags per swapped tagged page (64-byte objects)", &per_page);
-    }
 }

@@ -8,8 +8,11 @@ use std::time::Instant;
 
 use user_tests::memory::{self, ANON, Mapping, PAGE, PROT_MTE, RW};
 use user_tests::process::{self, Child};
+use user_tests::thp::{self, Setting};
 use user_tests::vmstat::Counters;
 use user_tests::{pageout, sys, tags};
+
+use crate::size::Size;
 
 const LEN_BYTES: usize = 64 << 20;
 
@@ -22,11 +25,12 @@ const NR_ROUNDS: u64 = 100_000;
 /// Granules of an object of 64 bytes, all of which an allocator gives the same tag.
 const OBJECT: usize = 4;
 
-/// Whether the region has tags.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Region {
-    Untagged,
-    Tagged,
+/// How the memory is that operations are measured on.
+#[derive(Debug)]
+pub struct Region {
+    is_tagged: bool,
+    /// Has memory get folios of one size.
+    _size: Vec<Setting>,
 }
 
 /// What an operation has cost.
@@ -41,22 +45,24 @@ pub struct Cost {
 }
 
 impl Region {
-    fn map(self) -> Mapping {
-        let protection = if self == Self::Tagged { RW | PROT_MTE } else { RW };
-        Mapping::new(LEN_BYTES, protection, ANON).expect("mmap")
+    /// Makes memory that is mapped from now on have folios of `size`, until the region is dropped.
+    /// `None` where there are none of that size, or no tags.
+    pub fn new(size: Size, is_tagged: bool) -> Option<Self> {
+        let is_possible = !is_tagged || tags::has_mte();
+        is_possible.then(|| Some(Self { is_tagged, _size: size.choose()? })).flatten()
     }
 
-    /// Returns itself where there are tags, and a region without elsewhere.
-    pub fn or_untagged(self) -> Self {
-        if tags::has_mte() { self } else { Self::Untagged }
+    fn map(&self) -> Mapping {
+        let protection = if self.is_tagged { RW | PROT_MTE } else { RW };
+        Mapping::aligned(LEN_BYTES, thp::BLOCK, protection).expect("mmap")
     }
 
     /// Maps a region and fills it: a word in each page, and tags as an allocator of objects of 64
     /// bytes sets them.
-    pub fn populated(self) -> Mapping {
+    pub fn populated(&self) -> Mapping {
         let mapping = self.map();
         store_each(&mapping);
-        if self == Self::Tagged {
+        if self.is_tagged {
             for page in mapping.pages() {
                 for granule in 0..tags::GRANULES_PER_PAGE {
                     let tag = tags::pseudo_random(page as u64, granule / OBJECT);
@@ -230,14 +236,20 @@ fn advise_pageout(mapping: &Mapping) {
 
 /// Returns how long the loop of `store_each` takes when nothing faults.
 fn own_time_of_stores() -> u64 {
-    let mapping = Region::Untagged.populated();
+    let mapping = resident();
     time(|| store_each(&mapping))
 }
 
 /// Returns how long the loop of `load_each` takes when nothing faults.
 fn own_time_of_loads() -> u64 {
-    let mapping = Region::Untagged.populated();
+    let mapping = resident();
     time(|| load_each(&mapping))
+}
+
+fn resident() -> Mapping {
+    let mapping = Mapping::new(LEN_BYTES, RW, ANON).expect("mmap");
+    store_each(&mapping);
+    mapping
 }
 
 /// A child that waits until it is released.
