@@ -25,7 +25,7 @@ pub struct MemInfo {
     pub swap_free: u64,
     /// Anonymous pages that are mapped.
     pub anon: u64,
-    /// Anonymous pages that are mapped by blocks.
+    /// Anonymous pages that are mapped by blocks, counted once per mapping.
     pub block_mapped: u64,
     /// Pages of shared-memory objects.
     pub shmem: u64,

@@ -16,6 +16,7 @@ use crate::folio::{Folio, FolioFlags, FolioId, Place};
 use crate::mm::Mm;
 use crate::reclaim::ListKind;
 use crate::system::System;
+use crate::thp::{OrderSet, ThpStat};
 pub(crate) use observed::Observed;
 
 impl<M: Machine> System<M> {
@@ -46,6 +47,7 @@ impl<M: Machine> System<M> {
         let (tag_bytes, swap_frames) = self.audit_swap(&seen);
         assert_eq!(self.tag_bytes_stored(), tag_bytes, "bytes of tag storage in use");
         self.audit_lru();
+        self.audit_thp_gauges();
         frames::audit(self, &seen, swap_frames);
     }
 
@@ -54,6 +56,7 @@ impl<M: Machine> System<M> {
         let stats = mm.gauges().read(0);
         let named = [
             ("anonymous pages", stats.anon, counted.anon),
+            ("pages mapped by blocks", stats.block_mapped, counted.block_mapped),
             ("shared pages", stats.shmem, counted.shmem),
             ("swap entries", stats.swap, counted.swap),
             ("table pages", stats.tables, counted.tables),
@@ -105,6 +108,19 @@ impl<M: Machine> System<M> {
                     assert_eq!(cached, Some(id), "slot {:?}'s folio", entry.add(n));
                 }
             }
+        }
+    }
+
+    /// Compares the number of folios of each order with its gauge.
+    fn audit_thp_gauges(&self) {
+        for order in OrderSet::LARGE.iter() {
+            let is_counted = |id: &FolioId| {
+                let folio = self.folio(*id);
+                folio.is_anon() && folio.order() == order
+            };
+            let found = self.folios().live().filter(is_counted).count() as u64;
+            let kept = self.thp().stats().total(ThpStat::NrAnon, order);
+            assert_eq!(kept, found, "anonymous folios of {order:?}: kept, found");
         }
     }
 

@@ -26,6 +26,7 @@ pub(super) struct FolioUse {
 #[derive(Default)]
 pub(super) struct MmUse {
     pub anon: u64,
+    pub block_mapped: u64,
     pub shmem: u64,
     pub swap: u64,
     pub tables: u64,
@@ -85,6 +86,7 @@ impl Observed {
 
     fn walk_block<M: Machine>(&mut self, mm: &Arc<Mm<M>>, page: Vpn, raw: u64) {
         let pte = Pte::of_block(raw).unwrap_or_else(|| panic!("block {raw:#x} at {page:?}"));
+        self.mms.entry(mm.id()).or_default().block_mapped += 512;
         for n in 0..512 {
             self.walk_present(mm, page.add(n), pte.advanced(n as u32));
         }

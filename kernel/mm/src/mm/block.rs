@@ -49,6 +49,7 @@ impl<M: Machine> BlockLock<'_, M> {
         let spare = self.table.lock.take_spare(self.mm.system().words());
         self.mm.system().free_frame(spare);
         self.mm.gauges().add_tables(-1);
+        self.mm.gauges().add_blocks(-1);
         Pte::of_block(old).expect("a locked block stays one until it is taken out")
     }
 }
@@ -95,6 +96,7 @@ impl<M: Machine> EmptyBlock<'_, M> {
     pub(crate) fn fill(mut self, pte: Pte, spare: SpareTable<'_, M>) {
         self.table.lock.set_aside(self.mm.system().words(), spare.take());
         self.mm.gauges().add_tables(1);
+        self.mm.gauges().add_blocks(1);
         self.table.exchange_at(self.index, pte.block());
     }
 }
@@ -154,6 +156,7 @@ impl<M: Machine> BlockLock<'_, M> {
         fill: impl FnOnce(&mut PageTableLock<'_, M>, Pte),
     ) -> Pte {
         let spare = self.table.lock.take_spare(self.mm.system().words());
+        self.mm.gauges().add_blocks(-1);
         // Break: a fault meanwhile finds nothing and waits for the table's lock.
         let old = self.table.exchange_at(self.index, 0);
         let pte = Pte::of_block(old).expect("a locked block stays one until it is taken out");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file counts what an address space has: resident, swapped and table pages.
 
+use base::Order;
 use base::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 /// Which kind of resident page.
@@ -19,10 +20,10 @@ impl Resident {
     }
 }
 
-/// Running counts, in pages. Changed under page-table locks; read any time.
+/// Running counts, in pages but for `blocks`. Changed under page-table locks; read any time.
 pub(crate) struct Gauges {
     anon: AtomicI64,
-    block_mapped: AtomicI64,
+    blocks: AtomicI64,
     shmem: AtomicI64,
     swap: AtomicI64,
     tables: AtomicI64,
@@ -55,7 +56,7 @@ impl Gauges {
     pub(super) fn with_root() -> Self {
         Self {
             anon: AtomicI64::new(0),
-            block_mapped: AtomicI64::new(0),
+            blocks: AtomicI64::new(0),
             shmem: AtomicI64::new(0),
             swap: AtomicI64::new(0),
             tables: AtomicI64::new(1),
@@ -69,6 +70,10 @@ impl Gauges {
             Resident::Anon => self.anon.fetch_add(pages, Relaxed),
             Resident::Shmem => self.shmem.fetch_add(pages, Relaxed),
         };
+    }
+
+    pub(crate) fn add_blocks(&self, blocks: i64) {
+        self.blocks.fetch_add(blocks, Relaxed);
     }
 
     pub(crate) fn add_swap(&self, pages: i64) {
@@ -88,7 +93,7 @@ impl Gauges {
         let pages = |cell: &AtomicI64| cell.load(Relaxed).max(0) as u64;
         MmStats {
             anon: pages(&self.anon),
-            block_mapped: pages(&self.block_mapped),
+            block_mapped: pages(&self.blocks) * u64::from(Order::BLOCK.nr_pages()),
             shmem: pages(&self.shmem),
             swap: pages(&self.swap),
             tables: pages(&self.tables),

@@ -95,7 +95,10 @@ impl<M: Machine> Mm<M> {
     pub fn resident_view(&self, pages: PageRange) -> ResidentView {
         let mut view = ResidentView::default();
         let areas = self.read_areas();
-        self.for_each_entry(pages, |_, entry| self.add_entry(&mut view, entry));
+        self.for_each_entry(pages, |_, entry, by_block| {
+            self.add_entry(&mut view, entry);
+            view.block_mapped += u64::from(by_block);
+        });
         drop(areas);
         view
     }
@@ -104,15 +107,16 @@ impl<M: Machine> Mm<M> {
     pub fn page_views(&self, pages: PageRange) -> Vec<PageView> {
         let mut views = alloc::vec![PageView::None; pages.nr_pages() as usize];
         let areas = self.read_areas();
-        self.for_each_entry(pages, |page, entry| {
+        self.for_each_entry(pages, |page, entry, _| {
             views[(page.get() - pages.start.get()) as usize] = self.view(entry);
         });
         drop(areas);
         views
     }
 
-    /// Calls `visit` with every entry in use within `pages`; its table is locked.
-    fn for_each_entry(&self, pages: PageRange, mut visit: impl FnMut(Vpn, Entry)) {
+    /// Calls `visit` with every entry in use within `pages`, and with whether a block maps the page;
+    /// its table is locked.
+    fn for_each_entry(&self, pages: PageRange, mut visit: impl FnMut(Vpn, Entry, bool)) {
         let mut left = pages;
         while let Some((part, mapped)) = self.next_mapped(left) {
             match mapped {
@@ -121,7 +125,7 @@ impl<M: Machine> Mm<M> {
                     for page in part.pages() {
                         match lock.entry(page) {
                             Entry::Empty => {}
-                            entry => visit(page, entry),
+                            entry => visit(page, entry, false),
                         }
                     }
                 }
@@ -129,7 +133,7 @@ impl<M: Machine> Mm<M> {
                     let Some(block) = self.lock_block(slot) else { continue };
                     for page in part.pages() {
                         let pte = block.pte().advanced(pgtable::index_of(page) as u32);
-                        visit(page, Entry::Present(pte));
+                        visit(page, Entry::Present(pte), true);
                     }
                 }
             }

@@ -414,6 +414,7 @@ fn meminfo_smaps_and_vmstat_have_their_lines() -> Result<(), Skip> {
         "thp_split_page_failed",
         "thp_deferred_split_page",
         "thp_underused_split_page",
+        "thp_split_pmd",
         "thp_zero_page_alloc",
         "thp_zero_page_alloc_failed",
         "thp_swpout",
