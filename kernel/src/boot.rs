@@ -26,7 +26,7 @@ use crate::device_tree::{self, DeviceTree};
 use crate::disks::Disks;
 use crate::machine::{Granule, Interrupts};
 use crate::memory_layout::{self, MemoryLayout, PhysRange};
-use crate::{console, heap, panic, power};
+use crate::{console, heap, panic, power, thp_options};
 
 core::arch::global_asm!(
     include_str!("../../boot/head.S"),
@@ -198,6 +198,22 @@ pub fn initrd(tree: &DeviceTree<'_>, layout: &MemoryLayout) -> Option<&'static [
 fn all_ram(layout: &MemoryLayout) -> PhysRange {
     let end = layout.ram.last().map(|ram| ram.end);
     layout.ram[0].start..end.expect("memory_layout::divide found RAM for the heap")
+}
+
+/// Sets which large folios there are, where boot options say so.
+pub fn large_folios(command_line: &CommandLine<'_>, settings: &mm::Settings) {
+    if let Some(value) = command_line.value("transparent_hugepage") {
+        match thp_options::enabled(value) {
+            Some(enabled) => settings.set_enabled(enabled),
+            None => log::warn!("transparent_hugepage={value}: not understood, left out"),
+        }
+    }
+    if let Some(value) = command_line.value("thp_anon") {
+        match thp_options::sizes(value) {
+            Some(sizes) => settings.set_sizes(sizes),
+            None => log::warn!("thp_anon={value}: not understood, left out"),
+        }
+    }
 }
 
 /// Puts the machine together.

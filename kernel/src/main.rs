@@ -16,6 +16,7 @@ mod command_line;
 mod device_tree;
 mod heap;
 mod memory_layout;
+mod thp_options;
 
 #[cfg(target_os = "none")]
 mod boot;
@@ -66,6 +67,7 @@ extern "C" fn kernel_main(device_tree: u64, image: u64, entry_level: u64) -> ! {
     #[cfg(feature = "ktest")]
     let tests = ktest::reserve(&mut machine, &command_line);
     let system: &'static Arc<System<machine::Granule>> = Box::leak(Box::new(System::new(machine)));
+    boot::large_folios(&command_line, system.thp().settings());
     let machine = system.machine();
     machine.init_cpu();
     boot::console_input(machine);

@@ -35,7 +35,23 @@ pub enum Place {
 ///
 /// When there is no /proc/self/pagemap.
 pub fn place(address: usize) -> Place {
-    match pagemap_entry(address) {
+    place_of(pagemap_entry(address))
+}
+
+/// Returns where each page of a range is, read at once.
+///
+/// # Panics
+///
+/// When there is no /proc/self/pagemap.
+pub fn places(range: Range<usize>) -> Vec<Place> {
+    let mut entries = vec![0; range.len() / PAGE * size_of::<u64>()];
+    read_pagemap(range.start, &mut entries);
+    let entries = entries.as_chunks().0.iter();
+    entries.map(|entry| place_of(u64::from_le_bytes(*entry))).collect()
+}
+
+fn place_of(entry: u64) -> Place {
+    match entry {
         entry if entry & PRESENT != 0 => Place::Memory,
         entry if entry & SWAPPED != 0 => Place::Swap,
         _ => Place::Nowhere,
@@ -68,11 +84,15 @@ pub fn frames(range: Range<usize>) -> Vec<Option<u64>> {
 }
 
 fn pagemap_entry(address: usize) -> u64 {
-    let pagemap = File::open("/proc/self/pagemap").expect("/proc/self/pagemap");
-    let mut entry = [0; 8];
-    let offset = address / PAGE * entry.len();
-    pagemap.read_exact_at(&mut entry, offset as u64).expect("an entry of pagemap");
+    let mut entry = [0; size_of::<u64>()];
+    read_pagemap(address, &mut entry);
     u64::from_le_bytes(entry)
+}
+
+fn read_pagemap(address: usize, entries: &mut [u8]) {
+    let pagemap = File::open("/proc/self/pagemap").expect("/proc/self/pagemap");
+    let offset = address / PAGE * size_of::<u64>();
+    pagemap.read_exact_at(entries, offset as u64).expect("entries of pagemap");
 }
 
 /// Goes on only where there is swap.
