@@ -57,7 +57,7 @@ impl Settings {
 impl<M: Machine> Mm<M> {
     /// Returns the orders that folios of `area` may have.
     #[inline]
-    pub fn allowed_orders(&self, area: &Area<M>) -> OrderSet {
+    pub(crate) fn allowed_orders(&self, area: &Area<M>) -> OrderSet {
         match area.backing {
             Backing::Anon => {
                 let settings = self.system().thp().settings();
