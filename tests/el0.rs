@@ -10,6 +10,7 @@ use std::sync::Arc;
 use libtest_mimic::Failed;
 use tests::harness::{self, Group};
 use tests::lab::{Boot, Lab, Result, Transcript};
+use xtask::build::Variant;
 use xtask::workspace::Metadata;
 
 const PREFIX: &str = "el0";
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
 }
 
 fn groups() -> std::result::Result<Vec<Group>, Failed> {
-    let lab = Arc::new(Lab::new(false));
+    let lab = Arc::new(Lab::new(Variant::Plain));
     let mut groups = Vec::new();
     for (machine, names) in lab.programs()?.tests_by_machine(&Metadata::read()?)? {
         for &cpus in lab.cpu_counts() {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use libtest_mimic::Failed;
 use tests::harness::{self, Group};
 use tests::lab::{Boot, Lab, Result, Transcript};
+use xtask::build::Variant;
 
 const PREFIX: &str = "ktest";
 const MACHINE: &str = "test";
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
 }
 
 fn groups() -> std::result::Result<Vec<Group>, Failed> {
-    let lab = Arc::new(Lab::new(true));
+    let lab = Arc::new(Lab::new(Variant::Tests));
     let (counting, others): (Vec<String>, Vec<String>) =
         list(&lab)?.into_iter().partition(|name| name.starts_with(COUNTING));
     let disk: Vec<String> = others.iter().filter(|name| name.starts_with(DISK)).cloned().collect();

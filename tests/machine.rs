@@ -7,6 +7,7 @@ use std::time::Duration;
 use libtest_mimic::Failed;
 use tests::harness::{self, Scenario};
 use tests::lab::{self, Boot, Lab, Transcript};
+use xtask::build::Variant;
 use xtask::initramfs::Initramfs;
 use xtask::size::Size;
 use xtask::watchdog::Ending;
@@ -42,7 +43,7 @@ const SCENARIOS: [Scenario; 15] = [
 ];
 
 fn main() -> ExitCode {
-    harness::run_scenarios(PREFIX, Lab::new(false), &SCENARIOS)
+    harness::run_scenarios(PREFIX, Lab::new(Variant::Plain), &SCENARIOS)
 }
 
 fn panic_is_symbolised(lab: &Lab, cpus: u32) -> Result<(), Failed> {

@@ -26,6 +26,8 @@ mod console;
 mod disks;
 #[cfg(all(target_os = "none", feature = "ktest"))]
 mod ktest;
+#[cfg(all(target_os = "none", feature = "lab"))]
+mod lab;
 #[cfg(target_os = "none")]
 mod machine;
 #[cfg(target_os = "none")]
@@ -68,6 +70,8 @@ extern "C" fn kernel_main(device_tree: u64, image: u64, entry_level: u64) -> ! {
     let tests = ktest::reserve(&mut machine, &command_line);
     let system: &'static Arc<System<machine::Granule>> = Box::leak(Box::new(System::new(machine)));
     boot::large_folios(&command_line, system.thp().settings());
+    #[cfg(feature = "lab")]
+    lab::set_up(&command_line, system);
     let machine = system.machine();
     machine.init_cpu();
     boot::console_input(machine);

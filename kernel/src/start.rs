@@ -36,6 +36,8 @@ pub fn run(system: &Arc<System<Granule>>, handover: Handover) -> ! {
     let disks = &scheduler.machine().disks;
     kernel.set_driver_counters(Box::new(|visit| {
         disks.counters.totals().for_each(|(name, value)| visit(name, value));
+        #[cfg(feature = "lab")]
+        visit("lab_tag_lookups", kernel.system().tag_lookups());
     }));
     let job = move || start_init(kernel, &handover);
     scheduler.spawn(UserState::default(), job).expect("there is memory for the first thread");

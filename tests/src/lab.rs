@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use libtest_mimic::Failed;
-use xtask::build::{self, Kernel, KernelBuild};
+use xtask::build::{self, Kernel, KernelBuild, Variant};
 use xtask::choices::Choices;
 use xtask::error::Error;
 use xtask::guest::{Guest, Setup};
@@ -34,7 +34,7 @@ const PANIC: &str = "granule: PANIC";
 #[derive(Debug)]
 pub struct Lab {
     choices: Choices,
-    has_tests: bool,
+    variant: Variant,
     kernel: OnceLock<Result<Kernel>>,
     programs: OnceLock<Result<Programs>>,
 }
@@ -64,11 +64,10 @@ pub struct Transcript {
 }
 
 impl Lab {
-    /// Prepares to build what `cargo xtask test` asked for; the kernel with in-guest tests or
-    /// without.
-    pub fn new(has_tests: bool) -> Self {
+    /// Prepares to build what `cargo xtask test` asked for, in this variant of the kernel.
+    pub fn new(variant: Variant) -> Self {
         let (kernel, programs) = (OnceLock::new(), OnceLock::new());
-        Self { choices: Choices::from_env(), has_tests, kernel, programs }
+        Self { choices: Choices::from_env(), variant, kernel, programs }
     }
 
     /// Returns the CPU counts to test at.
@@ -112,8 +111,8 @@ impl Lab {
     }
 
     fn kernel(&self) -> Result<&Kernel> {
-        let (checks, has_tests) = (self.choices.checks, self.has_tests);
-        let build = || build::kernel(KernelBuild { checks, has_tests }).map_err(Arc::new);
+        let (checks, variant) = (self.choices.checks, self.variant);
+        let build = || build::kernel(KernelBuild { checks, variant }).map_err(Arc::new);
         self.kernel.get_or_init(build).as_ref().map_err(Arc::clone)
     }
 }

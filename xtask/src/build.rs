@@ -38,8 +38,19 @@ pub enum Checks {
 pub struct KernelBuild {
     /// How it is compiled.
     pub checks: Checks,
-    /// Whether the in-guest tests are part of it.
-    pub has_tests: bool,
+    /// What is part of it besides the kernel.
+    pub variant: Variant,
+}
+
+/// What a kernel can have that a plain one has not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Variant {
+    /// Nothing.
+    Plain,
+    /// The in-guest tests.
+    Tests,
+    /// Experiments and historical bugs, chosen by boot options `lab.*`.
+    Lab,
 }
 
 /// A kernel that was built.
@@ -59,8 +70,11 @@ pub struct Build {
     #[command(flatten)]
     host: HostOptions,
     /// Build the in-guest tests into the kernel
-    #[arg(long)]
+    #[arg(long, conflicts_with = "lab")]
     ktest: bool,
+    /// Build the experiments into the kernel
+    #[arg(long)]
+    lab: bool,
 }
 
 impl Build {
@@ -72,7 +86,12 @@ impl Build {
     pub fn run(&self) -> Result<u8, Error> {
         need::satisfy(&setup::TARGETS, &self.host.qemu, self.host.install())?;
         let checks = self.build.checks(Checks::Release);
-        let kernel = kernel(KernelBuild { checks, has_tests: self.ktest })?;
+        let variant = match (self.ktest, self.lab) {
+            (true, _) => Variant::Tests,
+            (_, true) => Variant::Lab,
+            (false, false) => Variant::Plain,
+        };
+        let kernel = kernel(KernelBuild { checks, variant })?;
         println!("{}\n{}", kernel.elf.display(), kernel.image.display());
         for program in user_programs(&[])?.values() {
             println!("{}", program.display());
@@ -90,6 +109,16 @@ impl Checks {
     }
 }
 
+impl Variant {
+    fn feature(self) -> Option<&'static str> {
+        match self {
+            Self::Plain => None,
+            Self::Tests => Some("ktest"),
+            Self::Lab => Some("lab"),
+        }
+    }
+}
+
 /// Builds a kernel and its Image.
 ///
 /// Each kind of kernel has its own directory, so that one being booted is not overwritten by
@@ -102,10 +131,10 @@ pub fn kernel(build: KernelBuild) -> Result<Kernel, Error> {
     let profile = build.checks.cargo_profile();
     let mut command = workspace::cargo();
     command.args(["build", "-p", "kernel", "--target", KERNEL_TARGET, "--profile", profile]);
-    let mut variant = profile.to_owned();
-    if build.has_tests {
-        command.args(["--features", "ktest"]);
-        variant += "-ktest";
+    let mut name = profile.to_owned();
+    if let Some(feature) = build.variant.feature() {
+        command.args(["--features", feature]);
+        name = format!("{profile}-{feature}");
     }
     let built = programs(command)?;
     let built = built.get("kernel").ok_or_else(|| Error::Answer {
@@ -115,7 +144,7 @@ pub fn kernel(build: KernelBuild) -> Result<Kernel, Error> {
     let bytes = std::fs::read(built).map_err(Error::file("read", built))?;
     let flat =
         image::flatten(&bytes).map_err(|source| Error::Image { path: built.clone(), source })?;
-    let dir = workspace::granule_dir().join(variant);
+    let dir = workspace::granule_dir().join(name);
     std::fs::create_dir_all(&dir).map_err(Error::file("create", &dir))?;
     let kernel = Kernel { elf: dir.join("kernel.elf"), image: dir.join("Image") };
     replace(&kernel.elf, &bytes)?;

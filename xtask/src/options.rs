@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::build::{self, Checks, KernelBuild};
+use crate::build::{self, Checks, KernelBuild, Variant};
 use crate::error::Error;
 use crate::guest::{self, Setup};
 use crate::need::{self, Install, Need};
@@ -62,6 +62,9 @@ pub struct GuestOptions {
     machine: MachineOptions,
     #[command(flatten)]
     build: BuildOptions,
+    /// Kernel with experiments, chosen by kernel options `lab.*`
+    #[arg(long)]
+    lab: bool,
     #[command(flatten)]
     host: HostOptions,
 }
@@ -99,10 +102,11 @@ impl GuestOptions {
             None => guest::initramfs_of(build::user_program(defaults.program)?)?,
         };
         let checks = self.build.checks(defaults.checks);
+        let variant = if self.lab { Variant::Lab } else { Variant::Plain };
         Ok(Setup {
             qemu,
             machine,
-            kernel: build::kernel(KernelBuild { checks, has_tests: false })?,
+            kernel: build::kernel(KernelBuild { checks, variant })?,
             initramfs: Some(initramfs),
             kernel_args: self.machine.kernel_arg.clone(),
             init_args: init.iter().skip(1).cloned().collect(),

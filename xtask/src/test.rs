@@ -119,6 +119,7 @@ fn lints() -> Vec<(&'static str, Command)> {
         ),
         ("lint::kernel", cargo(&format!("{kernel} -- -D warnings"))),
         ("lint::ktest", cargo(&format!("{kernel} --features ktest -- -D warnings"))),
+        ("lint::lab", cargo(&format!("{kernel} --features lab -- -D warnings"))),
         (
             "lint::user",
             cargo(&format!("clippy -p {USER_PACKAGE} --target {USER_TARGET} -- -D warnings")),
@@ -141,7 +142,12 @@ fn schedules() -> Command {
 /// Returns the guest harness that all tests with this in their names belong to: nothing else has to
 /// be built then.
 fn harness_of(filter: &str) -> Option<&'static str> {
-    let harnesses = [("ktest::", "kernel"), ("el0::", "el0"), ("machine::", "machine")];
+    let harnesses = [
+        ("ktest::", "kernel"),
+        ("el0::", "el0"),
+        ("machine::", "machine"),
+        ("lab::", "experiments"),
+    ];
     let found = harnesses.into_iter().find(|(prefix, _)| filter.starts_with(prefix));
     found.map(|(_, harness)| harness)
 }
