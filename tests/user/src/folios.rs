@@ -61,7 +61,8 @@ impl Folios {
         is_tagged: bool,
     ) -> Result<Self, Skip> {
         let settings = thp::only(size_kib, "always")?;
-        let mapping = Mapping::aligned(nr * size_kib << 10, thp::BLOCK, protection).expect("mmap");
+        let mapping =
+            Mapping::aligned(nr * (size_kib << 10), thp::BLOCK, protection).expect("mmap");
         let nr_pages = (size_kib << 10) / PAGE;
         Ok(Self { mapping, nr_pages, is_tagged, _settings: settings })
     }
