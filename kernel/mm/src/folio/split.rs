@@ -230,6 +230,7 @@ impl<'f, 's, M: Machine> Split<'f, 's, M> {
         let old = table.update_run(at.page, at.nr, Pte::frozen);
         let pages = PageRange::of_len(at.page, at.nr.into());
         tlbs.note_run(at.mm, pages, old.raw(), old.frozen().raw());
+        tlbs.issue();
         if old.is_dirty() {
             self.folio.set(FolioFlags::DIRTY);
         }

@@ -8,11 +8,11 @@ use arrayvec::ArrayVec;
 
 use base::{PageRange, Pfn, Vpn};
 use hal::{Machine, PteSlot};
-use pgtable::{Entry, Level, Pte};
+use pgtable::{Level, Pte};
 
 use super::evict::{BATCH, Eviction};
 use crate::folio::FolioRef;
-use crate::mm::{Mapped, Mm, PageTableLock, Run};
+use crate::mm::{Mapped, Mm, Run};
 use crate::vma::Area;
 
 impl<M: Machine> Mm<M> {
@@ -29,8 +29,7 @@ impl<M: Machine> Mm<M> {
                         self.split_block(slot, part.start);
                         continue;
                     }
-                    let isolated = self.isolate_block(slot, part.start);
-                    self.page_out_isolated(isolated.into_iter(), evict);
+                    self.page_out_block(slot, part.start, evict);
                     part.end
                 }
             };
@@ -41,14 +40,18 @@ impl<M: Machine> Mm<M> {
     /// Takes up to a batch of folios and returns where it stopped. A folio that lies in `pages` in part
     /// only is split, so that the rest stays.
     fn page_out_some(&self, table: Pfn, pages: PageRange, evict: bool) -> Vpn {
-        let mut isolated = ArrayVec::<FolioRef<'_, M>, BATCH>::new();
+        // Holds itself: a reverse-map walk would find the same.
+        let Some(me) = self.system().mms().get(self.id()) else { return pages.end };
+        let mut eviction = Eviction::new(self.system());
         let mut lock = self.lock_leaf_table(table);
         self.unfold_edges(&mut lock, pages);
         let mut page = pages.start;
         let mut partial = None;
-        while page < pages.end && !isolated.is_full() {
+        // Pages of objects: the object's lock ranks above the table's.
+        let mut others = ArrayVec::<FolioRef<'_, M>, BATCH>::new();
+        while page < pages.end && eviction.len() + others.len() < BATCH {
             let mut nr = 1;
-            if let Entry::Present(pte) = lock.entry(page) {
+            if let Some(pte) = lock.present(page) {
                 let most = (pages.end.get() - page.get()) as u32;
                 if let Some(run) = self.run_at(&lock, page, pte, most) {
                     nr = run.nr;
@@ -56,55 +59,51 @@ impl<M: Machine> Mm<M> {
                         partial = Some((self.system().get_folio(run.id), nr));
                         break;
                     }
-                    isolated.extend(self.isolate_run(&run, &mut lock));
+                    if let Some(folio) = self.isolate_run(&run) {
+                        if !evict {
+                            lock.update_run(page, nr, Pte::old);
+                            self.system().lru().add_coldest(self.system(), folio.id());
+                        } else if folio.is_anon() {
+                            eviction.take_run(folio, &me, &mut lock, page, nr);
+                        } else {
+                            others.push(folio);
+                        }
+                    }
                 }
             }
             page = page.add(nr.into());
         }
+        eviction.issue();
         drop(lock);
-        self.page_out_isolated(isolated.into_iter(), evict);
+        others.into_iter().for_each(|folio| eviction.take(folio));
+        eviction.finish();
         let Some((folio, nr)) = partial else { return page };
         if self.system().try_split(folio) { page } else { page.add(nr.into()) }
     }
 
-    fn page_out_isolated<'s>(
-        &'s self,
-        isolated: impl Iterator<Item = FolioRef<'s, M>>,
-        evict: bool,
-    ) {
-        let system = self.system();
+    /// Takes a run's folio off the LRU list, if the run is all of it and this address space the only
+    /// one that maps it.
+    fn isolate_run(&self, run: &Run<'_>) -> Option<FolioRef<'_, M>> {
+        if !run.is_whole() || !self.system().is_mapped_only_by(run.folio, self.id()) {
+            return None;
+        }
+        let folio = self.system().get_folio(run.id);
+        self.system().lru().isolate(&folio).then_some(folio)
+    }
+
+    /// Pages out, or ages, the block at `slot`, which maps the pages from `page` on.
+    fn page_out_block(&self, slot: PteSlot, page: Vpn, evict: bool) {
+        let Some(mut block) = self.lock_block(slot) else { return };
+        let Some(folio) = self.isolate_run(&self.run_of_block(page, block.pte())) else { return };
+        block.update(Pte::old);
+        drop(block);
         if evict {
-            let mut eviction = Eviction::new(system);
-            isolated.for_each(|folio| eviction.take(folio));
+            let mut eviction = Eviction::new(self.system());
+            eviction.take(folio);
             eviction.finish();
         } else {
-            isolated.for_each(|folio| system.lru().add_coldest(system, folio.id()));
+            self.system().lru().add_coldest(self.system(), folio.id());
         }
-    }
-
-    /// Makes a run look unused and takes its folio off the LRU list, if the run is all of it and this
-    /// address space the only one that maps it.
-    fn isolate_run(
-        &self,
-        run: &Run<'_>,
-        lock: &mut PageTableLock<'_, M>,
-    ) -> Option<FolioRef<'_, M>> {
-        if !self.is_alone_with(run) {
-            return None;
-        }
-        lock.update_run(run.page, run.nr, Pte::old);
-        self.isolate_folio(run)
-    }
-
-    /// Like [`Mm::isolate_run`], for the block at `slot`.
-    fn isolate_block(&self, slot: PteSlot, page: Vpn) -> Option<FolioRef<'_, M>> {
-        let mut block = self.lock_block(slot)?;
-        let run = self.run_of_block(page, block.pte());
-        if !self.is_alone_with(&run) {
-            return None;
-        }
-        block.update(Pte::old);
-        self.isolate_folio(&run)
     }
 
     /// Tells whether the run is part of a folio that only this address space maps.
@@ -113,14 +112,5 @@ impl<M: Machine> Mm<M> {
             && run.folio.is_anon()
             && !run.pte.is_frozen()
             && self.system().is_mapped_only_by(run.folio, self.id())
-    }
-
-    fn is_alone_with(&self, run: &Run<'_>) -> bool {
-        run.is_whole() && self.system().is_mapped_only_by(run.folio, self.id())
-    }
-
-    fn isolate_folio(&self, run: &Run<'_>) -> Option<FolioRef<'_, M>> {
-        let folio = self.system().get_folio(run.id);
-        self.system().lru().isolate(&folio).then_some(folio)
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct Eviction<'s, M: Machine> {
     /// not, like the others: a fault on an entry left behind waits for the lock, so it cannot map
     /// anything there too early.
     kept: ArrayVec<FolioLock<'s, M>, BATCH>,
+    /// Found no run of slots while a table was locked.
+    unslotted: ArrayVec<FolioLock<'s, M>, BATCH>,
 }
 
 /// What becomes of a folio.
@@ -52,7 +54,8 @@ enum Way {
 impl<'s, M: Machine> Eviction<'s, M> {
     pub(super) fn new(system: &'s System<M>) -> Self {
         let tlbs = TlbBatch::new(system);
-        Self { system, tlbs, unmapped: ArrayVec::new(), kept: ArrayVec::new() }
+        let (unmapped, kept, unslotted) = (ArrayVec::new(), ArrayVec::new(), ArrayVec::new());
+        Self { system, tlbs, unmapped, kept, unslotted }
     }
 
     /// Unmaps an isolated folio, or puts it back on its list.
@@ -111,10 +114,50 @@ impl<'s, M: Machine> Eviction<'s, M> {
         if has_slots { Way::Out } else { Way::NoSlots }
     }
 
+    /// Like [`Eviction::take`], for an anonymous folio that nothing but a run of a locked table maps. The table
+    /// stays locked until [`Eviction::issue`].
+    pub(super) fn take_run(
+        &mut self,
+        folio: FolioRef<'s, M>,
+        mm: &Arc<Mm<M>>,
+        table: &mut PageTableLock<'_, M>,
+        page: Vpn,
+        nr: u32,
+    ) {
+        let locked = match folio.try_lock() {
+            Ok(locked) => locked,
+            Err(folio) => return put_back(folio),
+        };
+        match self.way_of(&locked) {
+            Way::Out => {
+                let _ = self.unmap_run(&locked, mm, table, page, 0, nr);
+                let list = if locked.is_mapped() { &mut self.kept } else { &mut self.unmapped };
+                list.push(locked);
+            }
+            Way::Stays => put_back(locked.unlock()),
+            // A split waits for nobody, but takes table locks.
+            Way::NoSlots => self.unslotted.push(locked),
+        }
+    }
+
+    /// Returns how many folios it has taken, of [`BATCH`] at most.
+    pub(super) fn len(&self) -> usize {
+        self.unmapped.len() + self.kept.len() + self.unslotted.len()
+    }
+
+    /// Starts the invalidations that are due. Called before a table is unlocked.
+    pub(super) fn issue(&mut self) {
+        self.tlbs.issue();
+    }
+
     /// Takes away every entry that maps the folio. `false` if one appeared or stays.
     fn unmap(&mut self, folio: &FolioLock<'s, M>) -> bool {
         let _ = self.system.visit_mappings(folio, |at| match at.by {
-            MappedBy::Table(table) => self.unmap_run(folio, at.mm, table, at.page, at.index, at.nr),
+            MappedBy::Table(table) => {
+                let flow = self.unmap_run(folio, at.mm, table, at.page, at.index, at.nr);
+                self.tlbs.issue();
+                flow
+            }
             MappedBy::Block(block) => self.unmap_block(folio, at.mm, block, at.page),
         });
         !folio.is_mapped()
@@ -198,6 +241,9 @@ impl<'s, M: Machine> Eviction<'s, M> {
         // From here on no CPU reads or writes any of the pages.
         self.tlbs.complete();
         self.kept.drain(..).for_each(|folio| put_back(folio.unlock()));
+        while let Some(folio) = self.unslotted.pop() {
+            self.split_or_put_back(folio);
+        }
         let mut written = ArrayVec::<(FolioRef<'s, M>, Option<IoTicket>), BATCH>::new();
         let system = self.system;
         for folio in self.unmapped.drain(..) {
@@ -267,6 +313,7 @@ impl<M: Machine> Drop for Eviction<'_, M> {
     fn drop(&mut self) {
         self.tlbs.complete();
         let left = self.unmapped.drain(..).chain(self.kept.drain(..));
+        let left = left.chain(self.unslotted.drain(..));
         left.for_each(|folio| put_back(folio.unlock()));
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! This file batches the waiting of reclaim: an invalidation per run, one completion for all.
+//! This file batches the waiting of reclaim: an invalidation per run of pages, one completion for all.
 
 use alloc::sync::Arc;
 
@@ -23,18 +23,20 @@ pub(crate) struct TlbBatch<'s, M: Machine> {
     system: &'s System<M>,
     /// Address spaces with an open ticket of this batch.
     open: ArrayVec<Arc<Mm<M>>, MMS>,
+    /// Neighbouring pages whose entries were replaced while one table was locked; not issued yet.
+    pending: Option<(Arc<Mm<M>>, PageRange)>,
     is_issued: bool,
 }
 
 impl<'s, M: Machine> TlbBatch<'s, M> {
     /// Begins a batch.
     pub(crate) fn new(system: &'s System<M>) -> Self {
-        Self { system, open: ArrayVec::new(), is_issued: false }
+        Self { system, open: ArrayVec::new(), pending: None, is_issued: false }
     }
 
-    /// Replaces a run of `nr` entries from `page` on by what `new` says of each, issues the
+    /// Replaces a run of `nr` entries from `page` on by what `new` says of each, notes the
     /// invalidation that is due, and returns the first old entry with the access and dirty state of
-    /// all. The table is locked.
+    /// all. The table is locked, and stays so until [`TlbBatch::issue`].
     pub(crate) fn replace_run(
         &mut self,
         mm: &Arc<Mm<M>>,
@@ -48,18 +50,37 @@ impl<'s, M: Machine> TlbBatch<'s, M> {
         old
     }
 
-    /// Issues the invalidation that is due because the entries of a run changed as the first of them
-    /// did: from `old` to `new`. Their table is locked.
+    /// Notes the invalidation that is due because the entries of a run changed as the first of them
+    /// did: from `old` to `new`. Their table is locked, and stays so until [`TlbBatch::issue`].
     pub(crate) fn note_run(&mut self, mm: &Arc<Mm<M>>, pages: PageRange, old: u64, new: u64) {
         match change_of(old, new) {
             Change::Store => self.system.count(MmEvent::TlbElided, pages.nr_pages()),
             Change::StoreAndForgetLazily => {}
-            Change::StoreThenInvalidate => self.issue(mm, pages),
+            Change::StoreThenInvalidate => self.add(mm, pages),
             Change::BreakBeforeMake => panic!("{pages:?}: {old:#x} to {new:#x} needs a break"),
         }
     }
 
-    fn issue(&mut self, mm: &Arc<Mm<M>>, pages: PageRange) {
+    fn add(&mut self, mm: &Arc<Mm<M>>, pages: PageRange) {
+        if let Some((last, range)) = &mut self.pending
+            && range.end == pages.start
+            && Arc::ptr_eq(last, mm)
+        {
+            range.end = pages.end;
+            return;
+        }
+        self.issue();
+        self.pending = Some((Arc::clone(mm), pages));
+    }
+
+    /// Starts the invalidations that are due. Called before a table is unlocked.
+    pub(crate) fn issue(&mut self) {
+        if let Some((mm, pages)) = self.pending.take() {
+            self.invalidate(&mm, pages);
+        }
+    }
+
+    fn invalidate(&mut self, mm: &Arc<Mm<M>>, pages: PageRange) {
         if self.system.commits(Fault::UnmapWithoutTlbi) {
             return;
         }
@@ -73,7 +94,7 @@ impl<'s, M: Machine> TlbBatch<'s, M> {
             return;
         }
         if self.open.is_full() {
-            self.complete();
+            self.finish_issued();
             return;
         }
         mm.tickets().open();
@@ -82,6 +103,11 @@ impl<'s, M: Machine> TlbBatch<'s, M> {
 
     /// Waits until no CPU uses anything that this batch has taken away.
     pub(crate) fn complete(&mut self) {
+        self.issue();
+        self.finish_issued();
+    }
+
+    fn finish_issued(&mut self) {
         if core::mem::take(&mut self.is_issued) {
             self.system.complete_tlbi();
         }
