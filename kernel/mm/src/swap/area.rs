@@ -212,7 +212,7 @@ pub(super) struct ClusterLock<'a, M: Machine> {
     tables: SpinGuard<'a, ClusterTables, Cluster>,
 }
 
-impl<M: Machine> ClusterLock<'_, M> {
+impl<'a, M: Machine> ClusterLock<'a, M> {
     /// Tells whether `slot` is in this cluster.
     pub fn has(&self, slot: u32) -> bool {
         slot / BLOCK_UNITS == self.index
@@ -319,7 +319,7 @@ impl<M: Machine> ClusterLock<'_, M> {
     }
 
     /// Returns the memory manager.
-    pub fn system(&self) -> &System<M> {
+    pub fn system(&self) -> &'a System<M> {
         self.system
     }
 }

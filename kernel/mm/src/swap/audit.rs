@@ -4,9 +4,11 @@
 use hal::Machine;
 use pgtable::SwapEntry;
 
-use super::slot::TagKind;
+use super::slot::SlotWord;
 use crate::audit::Observed;
-use crate::folio::FolioId;
+use crate::folio::{FolioFlags, FolioId};
+use crate::frame::MteState;
+use crate::lab::Restore;
 use crate::system::System;
 
 impl<M: Machine> System<M> {
@@ -31,16 +33,12 @@ impl<M: Machine> System<M> {
                 in_use += !word.is_free() as u64;
                 if let Some(folio) = word.folio() {
                     assert!(self.folio(folio).refcount() > 0, "{entry:?} caches a free folio");
+                    self.audit_cached_tags(folio, entry, word);
                 } else if !word.is_free() {
                     assert!(word.count() > 0, "{entry:?} is in use for nothing: {word:?}");
                 }
-                tag_bytes += match word.tag_kind() {
-                    TagKind::None | TagKind::Uniform | TagKind::Inline => 0,
-                    TagKind::Bytes16 => 16,
-                    TagKind::Bytes32 => 32,
-                    TagKind::Bytes64 => 64,
-                    TagKind::Raw => 128,
-                };
+                let nr_words = word.tags().map_or(Ok(0), |shape| shape.nr_words());
+                tag_bytes += 8 * nr_words.expect("a slot's tags have a shape") as u64;
             }
             assert_eq!(area.nr_in_use(), in_use, "slots in use of {:?}: kept, found", area.id);
         }
@@ -48,5 +46,19 @@ impl<M: Machine> System<M> {
             assert!(self.area_of(*entry).is_some(), "{entry:?} names no slot");
         }
         (tag_bytes, self.swap_metadata_frames())
+    }
+
+    /// Checks that a page which has been read from a slot with tags is tagged: who saves the tags of
+    /// a page that is not can leave the slot alone.
+    fn audit_cached_tags(&self, id: FolioId, entry: SwapEntry, word: SlotWord) {
+        let folio = self.folio(id);
+        if let Some(first) = folio.swap_entry()
+            && folio.has(FolioFlags::UPTODATE)
+            && word.tags().is_some()
+            && self.refault().restore == Restore::AtRead
+        {
+            let pfn = folio.head().add(entry.slot - first.slot);
+            assert_eq!(self.words().mte_state(pfn), MteState::Tagged, "page of {entry:?}");
+        }
     }
 }

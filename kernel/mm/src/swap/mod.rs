@@ -54,12 +54,12 @@ use pgtable::AreaId;
 
 use crate::system::System;
 use area::SwapArea;
-use tag_store::TagStore;
+use mte_tags::SwappedTags;
 
 /// Swap of one machine.
 pub(crate) struct Swap {
     areas: RwSpinLock<[Option<Arc<SwapArea>>; AreaId::MAX], SwapAreas>,
-    tags: TagStore,
+    tags: SwappedTags,
     /// Evictions so far: the clock that shadows are read against.
     evictions: base::sync::atomic::AtomicU32,
 }
@@ -68,7 +68,7 @@ impl Swap {
     pub(crate) fn new() -> Self {
         Self {
             areas: RwSpinLock::new([const { None }; AreaId::MAX]),
-            tags: TagStore::new(),
+            tags: SwappedTags::new(),
             evictions: base::sync::atomic::AtomicU32::new(0),
         }
     }
@@ -95,8 +95,14 @@ impl<M: Machine> System<M> {
         tables + self.swap().tags.nr_frames()
     }
 
-    /// Returns the bytes of tag storage in use for swapped pages, beyond the slots' own words.
-    pub fn tag_bytes_stored(&self) -> u64 {
+    /// Returns the bytes of tag records in use for swapped pages, by their size: 8 (in the slot's tag
+    /// word), 16, 32, 64 and 128 bytes.
+    pub fn tag_bytes_by_size(&self) -> [u64; 5] {
         self.swap().tags.bytes_in_use()
+    }
+
+    /// Returns the bytes of tag records in use for swapped pages.
+    pub fn tag_bytes_stored(&self) -> u64 {
+        self.tag_bytes_by_size().into_iter().sum()
     }
 }

@@ -6,19 +6,45 @@
 //! before its bytes are written; restored once, by whoever reads the page back, before the folio is
 //! marked up to date; dropped when the slot is freed. A page that is not tagged stores nothing.
 //! Saving again replaces what was stored.
+//!
+//! A slot's word has the shape of the record (`tag_codec.rs`). A record of 8 bytes is the slot's tag
+//! word; of a larger one that word is the name (`tag_store.rs`).
 
 use base::Pfn;
+use base::sync::atomic::{AtomicU64, Ordering};
 use hal::{Machine, PageTags};
 
 use super::area::{ClusterLock, SwapArea};
-use super::slot::{SlotWord, TagKind};
-use super::tag_codec::{Encoded, decode, encode};
-use super::tag_store::RecordRef;
+use super::tag_codec::{self, Record, Shape};
+use super::tag_store::{NR_CLASSES, RecordRef, TagStore};
 use crate::events::MmEvent;
 use crate::folio::{Folio, FolioLock};
 use crate::frame::{MteState, OutOfMemory};
 use crate::lab::Fault;
 use crate::system::System;
+
+/// The tags of swapped pages, beyond the slots' words.
+pub(super) struct SwappedTags {
+    nr_inline: AtomicU64,
+    store: TagStore,
+}
+
+impl SwappedTags {
+    pub fn new() -> Self {
+        Self { nr_inline: AtomicU64::new(0), store: TagStore::new() }
+    }
+
+    pub fn nr_frames(&self) -> u64 {
+        self.store.nr_frames()
+    }
+
+    /// Returns the bytes in use by records of 8, 16, 32, 64 and 128 bytes.
+    pub fn bytes_in_use(&self) -> [u64; 1 + NR_CLASSES] {
+        let mut bytes = [8 * self.nr_inline.load(Ordering::Relaxed); 1 + NR_CLASSES];
+        bytes[1..].copy_from_slice(&self.store.bytes_in_use());
+        bytes
+    }
+}
 
 impl<M: Machine> System<M> {
     /// Saves the tags of all pages of a folio with its slots, or of none.
@@ -38,16 +64,17 @@ impl<M: Machine> System<M> {
         // The slot of an untagged page has none to drop.
         let tagged = |n: &u32| self.has_own_tags(folio, *n);
         for n in (0..folio.order().nr_pages()).filter(tagged) {
+            let record = tag_codec::encode(&self.machine().read_tags(folio.head().add(n)));
             let slot = first_slot + n;
-            let mut cluster = area.lock_cluster(self, slot);
-            drop_tags(&mut cluster, slot);
-            if let Err(why) = save_page(&mut cluster, slot, folio.head().add(n)) {
-                drop(cluster);
-                for slot in (0..n).filter(tagged).map(|n| first_slot + n) {
-                    drop_tags(&mut area.lock_cluster(self, slot), slot);
-                }
+            let stored = store_tags(&mut area.lock_cluster(self, slot), slot, &record);
+            if let Err(why) = stored {
+                let end = first_slot + folio.order().nr_pages();
+                let mut cluster = area.lock_cluster(self, first_slot);
+                (first_slot..end).for_each(|slot| drop_tags(&mut cluster, slot));
                 return Err(why);
             }
+            self.count(MmEvent::MteTagsSaved, 1);
+            self.count(event_of(record.words().len()), 1);
         }
         Ok(())
     }
@@ -62,10 +89,10 @@ impl<M: Machine> System<M> {
     pub(super) fn restore_tags(&self, area: &SwapArea, slot: u32, pfn: Pfn) {
         self.count_tag_lookup();
         let has_tags = self.words().mte_state(pfn) == MteState::Tagged;
-        if has_tags && !self.commits(Fault::TagsRestoredAgain) {
+        if !self.machine().has_tags() || (has_tags && !self.commits(Fault::TagsRestoredAgain)) {
             return;
         }
-        let Some(tags) = load(&area.lock_cluster(self, slot), slot) else { return };
+        let Some(tags) = load_tags(&area.lock_cluster(self, slot), slot) else { return };
         match has_tags {
             true => self.machine().write_tags(pfn, &tags),
             false => _ = self.words().make_tagged(pfn, || self.machine().write_tags(pfn, &tags)),
@@ -74,93 +101,80 @@ impl<M: Machine> System<M> {
     }
 }
 
-fn save_page<M: Machine>(
+/// Returns the event that counts records of so many words.
+fn event_of(nr_words: usize) -> MmEvent {
+    match nr_words {
+        0 => MmEvent::MteTagUniform,
+        1 => MmEvent::MteTagInline,
+        2 => MmEvent::MteTag16,
+        4 => MmEvent::MteTag32,
+        8 => MmEvent::MteTag64,
+        _ => MmEvent::MteTagRaw,
+    }
+}
+
+/// Returns the words of the record of this shape, which this kernel has written.
+fn nr_words(shape: Shape) -> usize {
+    shape.nr_words().unwrap_or_else(|_| panic!("swap slot: tags of {shape:?}"))
+}
+
+/// Stores a record with a slot, in place of the one that may be there.
+fn store_tags<M: Machine>(
     cluster: &mut ClusterLock<'_, M>,
     slot: u32,
-    pfn: Pfn,
+    record: &Record,
 ) -> Result<(), OutOfMemory> {
-    let tags = cluster.system().machine().read_tags(pfn);
-    let (kind, arg, event) = match encode(&tags) {
-        Encoded::Uniform(tag) => (TagKind::Uniform, tag, MmEvent::MteTagUniform),
-        Encoded::Inline { runs, bits } => {
-            cluster.store_tag_word(slot, bits)?;
-            (TagKind::Inline, runs, MmEvent::MteTagInline)
+    drop_tags(cluster, slot);
+    let tags = &cluster.system().swap().tags;
+    match record.words() {
+        [] => {}
+        [word] => {
+            cluster.store_tag_word(slot, *word)?;
+            tags.nr_inline.fetch_add(1, Ordering::Relaxed);
         }
-        Encoded::Bytes16(record) => {
-            store_record(cluster, slot, &record)?;
-            (TagKind::Bytes16, 0, MmEvent::MteTag16)
+        words => {
+            // Room for the name first: it is the only thing here that no free undoes.
+            cluster.store_tag_word(slot, 0)?;
+            let name = tags.store.put(cluster.system(), words)?;
+            cluster.store_tag_word(slot, name.pack())?;
         }
-        Encoded::Bytes32(record) => {
-            store_record(cluster, slot, &record)?;
-            (TagKind::Bytes32, 0, MmEvent::MteTag32)
-        }
-        Encoded::Bytes64(record) => {
-            store_record(cluster, slot, &record)?;
-            (TagKind::Bytes64, 0, MmEvent::MteTag64)
-        }
-        Encoded::Raw(record) => {
-            store_record(cluster, slot, &record)?;
-            (TagKind::Raw, 0, MmEvent::MteTagRaw)
-        }
-    };
-    let word = cluster.load(slot).with_tags(kind, arg);
+    }
+    let word = cluster.load(slot).with_tags(Some(record.shape()));
     cluster.store(slot, word);
-    cluster.system().count(MmEvent::MteTagsSaved, 1);
-    cluster.system().count(event, 1);
     Ok(())
 }
 
-/// Stores a record, and its name in the slot's tag word.
-fn store_record<M: Machine>(
-    cluster: &mut ClusterLock<'_, M>,
-    slot: u32,
-    record: &[u64],
-) -> Result<(), OutOfMemory> {
-    // The tag word first: it is the only thing here that cannot be undone by a free.
-    cluster.store_tag_word(slot, 0)?;
-    let at = cluster.system().swap().tags.put(cluster.system(), record)?;
-    cluster.store_tag_word(slot, at.pack())
-}
-
 /// Returns the tags saved with a slot.
-fn load<M: Machine>(cluster: &ClusterLock<'_, M>, slot: u32) -> Option<PageTags> {
-    let word = cluster.load(slot);
-    let encoded = match word.tag_kind() {
-        TagKind::None => return None,
-        TagKind::Uniform => Encoded::Uniform(word.tag_arg()),
-        TagKind::Inline => {
-            Encoded::Inline { runs: word.tag_arg(), bits: cluster.load_tag_word(slot) }
+fn load_tags<M: Machine>(cluster: &ClusterLock<'_, M>, slot: u32) -> Option<PageTags> {
+    let shape = cluster.load(slot).tags()?;
+    let mut words = [0; PageTags::WORDS];
+    let words = &mut words[..nr_words(shape)];
+    match &mut *words {
+        [] => {}
+        [word] => *word = cluster.load_tag_word(slot),
+        words => {
+            let system = cluster.system();
+            system.swap().tags.store.read(system, name_of(cluster, slot), words);
         }
-        TagKind::Bytes16 => Encoded::Bytes16(read_record(cluster, slot)),
-        TagKind::Bytes32 => Encoded::Bytes32(read_record(cluster, slot)),
-        TagKind::Bytes64 => Encoded::Bytes64(read_record(cluster, slot)),
-        TagKind::Raw => Encoded::Raw(read_record(cluster, slot)),
-    };
-    let tags = decode(&encoded);
-    Some(tags.unwrap_or_else(|why| panic!("saved tags of slot {slot}: {why:?}, {encoded:?}")))
-}
-
-fn read_record<M: Machine, const N: usize>(cluster: &ClusterLock<'_, M>, slot: u32) -> [u64; N] {
-    let mut record = [0; N];
-    let at = RecordRef::unpack(cluster.load_tag_word(slot));
-    cluster.system().swap().tags.read(cluster.system(), at, &mut record);
-    record
+    }
+    let tags = tag_codec::expand(shape, words);
+    Some(tags.unwrap_or_else(|_| panic!("saved tags of slot {slot}: {shape:?}, {words:#x?}")))
 }
 
 /// Drops the tags saved with a slot, if any.
 pub(super) fn drop_tags<M: Machine>(cluster: &mut ClusterLock<'_, M>, slot: u32) {
     let word = cluster.load(slot);
-    let words = match word.tag_kind() {
-        TagKind::None => return,
-        TagKind::Uniform | TagKind::Inline => 0,
-        TagKind::Bytes16 => 2,
-        TagKind::Bytes32 => 4,
-        TagKind::Bytes64 => 8,
-        TagKind::Raw => 16,
-    };
-    if words != 0 {
-        let at = RecordRef::unpack(cluster.load_tag_word(slot));
-        cluster.system().swap().tags.free(cluster.system(), at, words);
+    let Some(shape) = word.tags() else { return };
+    let system = cluster.system();
+    let tags = &system.swap().tags;
+    match nr_words(shape) {
+        0 => {}
+        1 => _ = tags.nr_inline.fetch_sub(1, Ordering::Relaxed),
+        nr_words => tags.store.free(system, name_of(cluster, slot), nr_words),
     }
-    cluster.store(slot, SlotWord(word.0).with_tags(TagKind::None, 0));
+    cluster.store(slot, word.with_tags(None));
+}
+
+fn name_of<M: Machine>(cluster: &ClusterLock<'_, M>, slot: u32) -> RecordRef {
+    RecordRef::unpack(cluster.load_tag_word(slot))
 }

@@ -8,8 +8,8 @@
 //! | 48 | a folio caches it |
 //! | 49 | the page is all zeroes and was not written |
 //! | 50 | writing to it failed: it is not used again |
-//! | 54:52 | how its tags are stored, 0 for "has none" |
-//! | 59:56 | the tag of a uniform page, or the number of runs of an inline one |
+//! | 54:52 | kind of its tag record, 0 for "has none" |
+//! | 63:56 | parameter of its tag record |
 //!
 //! A slot is free when its word is 0. What the states mean, and what leads from one to the next:
 //!
@@ -20,27 +20,8 @@
 //! 4. *shadow, count n* to *cached, count n*: somebody reads it back.
 //! 5. *shadow, count 1* to *free*: its last entry went away.
 
+use super::tag_codec::{Kind, Shape};
 use crate::folio::FolioId;
-
-/// How the tags of a slot's page are stored.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub(crate) enum TagKind {
-    /// The page has no tags.
-    None = 0,
-    /// One tag for all granules, in the slot's word.
-    Uniform = 1,
-    /// Up to six runs, in the slot's tag word.
-    Inline = 2,
-    /// A record of 16 bytes, named by the tag word.
-    Bytes16 = 3,
-    /// 32 bytes.
-    Bytes32 = 4,
-    /// 64 bytes.
-    Bytes64 = 5,
-    /// All 128 bytes.
-    Raw = 6,
-}
 
 const COUNT: u64 = 0xffff;
 const OWNER_SHIFT: u32 = 16;
@@ -51,7 +32,7 @@ const BAD: u64 = 1 << 50;
 const TAG_SHIFT: u32 = 52;
 const TAG: u64 = 0b111 << TAG_SHIFT;
 const TAG_ARG_SHIFT: u32 = 56;
-const TAG_ARG: u64 = 0xf << TAG_ARG_SHIFT;
+const TAG_ARG: u64 = 0xff << TAG_ARG_SHIFT;
 
 /// The word of a swap slot.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -126,28 +107,21 @@ impl SlotWord {
         Self(self.0 | BAD)
     }
 
-    pub fn tag_kind(self) -> TagKind {
-        match (self.0 & TAG) >> TAG_SHIFT {
-            0 => TagKind::None,
-            1 => TagKind::Uniform,
-            2 => TagKind::Inline,
-            3 => TagKind::Bytes16,
-            4 => TagKind::Bytes32,
-            5 => TagKind::Bytes64,
-            6 => TagKind::Raw,
-            kind => panic!("swap slot: tag kind {kind}"),
+    /// Returns the shape of the record of the page's tags, if it has any.
+    pub fn tags(self) -> Option<Shape> {
+        let kind = ((self.0 & TAG) >> TAG_SHIFT) as u8;
+        if kind == 0 {
+            return None;
         }
-    }
-
-    /// Returns the tag of a uniform page, or the number of runs of an inline one.
-    pub const fn tag_arg(self) -> u8 {
-        ((self.0 & TAG_ARG) >> TAG_ARG_SHIFT) as u8
+        let kind = Kind::from_number(kind).unwrap_or_else(|_| panic!("swap slot: tag kind {kind}"));
+        Some(Shape { kind, arg: (self.0 >> TAG_ARG_SHIFT) as u8 })
     }
 
     #[must_use]
-    pub const fn with_tags(self, kind: TagKind, arg: u8) -> Self {
-        let tags = (kind as u64) << TAG_SHIFT | (arg as u64 & 0xf) << TAG_ARG_SHIFT;
-        Self(self.0 & !(TAG | TAG_ARG) | tags)
+    pub fn with_tags(self, tags: Option<Shape>) -> Self {
+        let bits =
+            |shape: Shape| (shape.kind as u64) << TAG_SHIFT | u64::from(shape.arg) << TAG_ARG_SHIFT;
+        Self(self.0 & !(TAG | TAG_ARG) | tags.map_or(0, bits))
     }
 }
 
@@ -158,7 +132,7 @@ impl core::fmt::Debug for SlotWord {
             Some(folio) => write!(f, ", cached {folio:?}")?,
             None => write!(f, ", shadow {:#x}", self.shadow())?,
         }
-        write!(f, ", tags {:?})", self.tag_kind())
+        write!(f, ", tags {:?})", self.tags())
     }
 }
 
@@ -169,13 +143,14 @@ mod tests {
     #[test]
     fn fields_do_not_disturb_each_other() {
         let word = SlotWord::cached(FolioId::new(u32::MAX)).plus_one().plus_one();
-        let word = word.with_tags(TagKind::Raw, 0xf).with_zero_page(true);
+        let tags = Some(Shape { kind: Kind::Mask, arg: 0xff });
+        let word = word.with_tags(tags).with_zero_page(true);
         assert_eq!(word.count(), 2);
         assert_eq!(word.folio(), Some(FolioId::new(u32::MAX)));
         let word = word.with_shadow(0xdead_beef).minus_one().with_zero_page(false);
         assert_eq!((word.count(), word.folio(), word.shadow()), (1, None, 0xdead_beef));
-        assert_eq!((word.tag_kind(), word.tag_arg()), (TagKind::Raw, 0xf));
-        let word = word.with_shadow(0).with_tags(TagKind::None, 0).minus_one();
+        assert_eq!(word.tags(), tags);
+        let word = word.with_shadow(0).with_tags(None).minus_one();
         assert!(word.is_free());
     }
 }

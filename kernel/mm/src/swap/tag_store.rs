@@ -2,13 +2,13 @@
 //! This file allocates records of 16, 32, 64 and 128 bytes for the tags of swapped pages.
 //!
 //! A frame holds records of one size. Its first records are its header: words 0 to 3 are a bit map
-//! (set: free), word 4 links it to its neighbours among the frames of that size that have a free
-//! record. So the store needs no heap, and a frame that becomes empty is freed at once.
+//! (set: free), as far as there are records, word 4 links it to its neighbours among the frames of
+//! that size that have a free record. So the store needs no heap, and a frame that becomes empty is
+//! freed at once.
 
 use base::Pfn;
 use base::lock_level;
 use base::sync::SpinLock;
-use base::sync::atomic::{AtomicU64, Ordering};
 use hal::Machine;
 
 use crate::frame::word::FrameKind;
@@ -16,7 +16,9 @@ use crate::frame::{AllocMode, OutOfMemory};
 use crate::system::System;
 
 /// Sizes of records, in 8-byte words.
-const CLASS_WORDS: [usize; 4] = [2, 4, 8, 16];
+const CLASS_WORDS: [usize; NR_CLASSES] = [2, 4, 8, 16];
+/// How many sizes there are.
+pub(super) const NR_CLASSES: usize = 4;
 const HEADER_WORDS: usize = 5;
 const LINK_WORD: usize = 4;
 const NIL: u32 = 0;
@@ -42,10 +44,16 @@ impl RecordRef {
 
 /// Records of all sizes.
 pub(super) struct TagStore {
-    /// First frame of each size that has a free record.
-    heads: SpinLock<[u32; CLASS_WORDS.len()], lock_level::TagStore>,
-    nr_frames: AtomicU64,
-    bytes_in_use: AtomicU64,
+    classes: SpinLock<[List; NR_CLASSES], lock_level::TagStore>,
+}
+
+/// The records of one size.
+#[derive(Clone, Copy)]
+struct List {
+    /// First frame that has a free record.
+    head: u32,
+    nr_frames: u64,
+    nr_records: u64,
 }
 
 /// Shape of a frame of records.
@@ -54,6 +62,9 @@ struct Class {
     number: usize,
     words: usize,
 }
+
+/// The bit map of a frame. Words beyond those that the class needs are 0.
+type Map = [u64; 4];
 
 impl Class {
     /// Returns the class of records of `words` words.
@@ -71,11 +82,23 @@ impl Class {
         HEADER_WORDS.div_ceil(self.words)
     }
 
+    fn nr_map_words(self) -> usize {
+        self.nr_records().div_ceil(64)
+    }
+
     /// The bit map of a frame with nothing in use.
-    fn empty_map(self) -> [u64; 4] {
+    fn empty_map(self) -> Map {
         let mut map = [0; 4];
-        for record in self.nr_header()..self.nr_records() {
-            map[record / 64] |= 1 << (record % 64);
+        let last = u64::MAX >> (64 - self.nr_records().min(64));
+        map[..self.nr_map_words()].fill(last);
+        map[0] &= u64::MAX << self.nr_header();
+        map
+    }
+
+    fn load_map<M: Machine>(self, system: &System<M>, frame: Pfn) -> Map {
+        let mut map = [0; 4];
+        for (word, bits) in map[..self.nr_map_words()].iter_mut().enumerate() {
+            *bits = system.machine().load_word(frame, word);
         }
         map
     }
@@ -83,19 +106,18 @@ impl Class {
 
 impl TagStore {
     pub fn new() -> Self {
-        Self {
-            heads: SpinLock::new([NIL; CLASS_WORDS.len()]),
-            nr_frames: AtomicU64::new(0),
-            bytes_in_use: AtomicU64::new(0),
-        }
+        let list = List { head: NIL, nr_frames: 0, nr_records: 0 };
+        Self { classes: SpinLock::new([list; NR_CLASSES]) }
     }
 
     pub fn nr_frames(&self) -> u64 {
-        self.nr_frames.load(Ordering::Relaxed)
+        self.classes.lock().iter().map(|list| list.nr_frames).sum()
     }
 
-    pub fn bytes_in_use(&self) -> u64 {
-        self.bytes_in_use.load(Ordering::Relaxed)
+    /// Returns the bytes in use by records of 16, 32, 64 and 128 bytes.
+    pub fn bytes_in_use(&self) -> [u64; NR_CLASSES] {
+        let classes = self.classes.lock();
+        core::array::from_fn(|n| classes[n].nr_records * 8 * CLASS_WORDS[n] as u64)
     }
 
     /// Stores a record.
@@ -109,22 +131,25 @@ impl TagStore {
         record: &[u64],
     ) -> Result<RecordRef, OutOfMemory> {
         let class = Class::of_words(record.len());
-        let mut heads = self.heads.lock();
-        let frame = match heads[class.number] {
-            NIL => self.add_frame(system, &mut heads, class)?,
+        let mut classes = self.classes.lock();
+        let list = &mut classes[class.number];
+        let frame = match list.head {
+            NIL => add_frame(system, list, class)?,
             frame => Pfn::new(frame),
         };
-        let mut map = load_map(system, frame);
-        let index = first_free(&map).expect("a listed frame has a free record");
-        map[index / 64] &= !(1 << (index % 64));
-        store_map(system, frame, &map);
+        let mut map = class.load_map(system, frame);
+        let word =
+            map.iter().position(|bits| *bits != 0).expect("a listed frame has a free record");
+        let index = word * 64 + map[word].trailing_zeros() as usize;
+        map[word] &= map[word] - 1;
+        system.machine().store_word(frame, word, map[word]);
         if map == [0; 4] {
-            unlink(system, &mut heads[class.number], frame);
+            unlink(system, &mut list.head, frame);
         }
+        list.nr_records += 1;
         for (n, word) in record.iter().enumerate() {
             system.machine().store_word(frame, index * class.words + n, *word);
         }
-        self.bytes_in_use.fetch_add(8 * class.words as u64, Ordering::Relaxed);
         Ok(RecordRef { frame, index })
     }
 
@@ -139,51 +164,38 @@ impl TagStore {
     /// Frees a record of `words` words.
     pub fn free<M: Machine>(&self, system: &System<M>, at: RecordRef, words: usize) {
         let class = Class::of_words(words);
-        let mut heads = self.heads.lock();
-        let mut map = load_map(system, at.frame);
-        let bit = 1 << (at.index % 64);
-        assert!(map[at.index / 64] & bit == 0, "tag store: {at:?} freed twice");
+        let mut classes = self.classes.lock();
+        let list = &mut classes[class.number];
+        let mut map = class.load_map(system, at.frame);
+        let (word, bit) = (at.index / 64, 1 << (at.index % 64));
+        assert!(map[word] & bit == 0, "tag store: {at:?} freed twice");
         let was_full = map == [0; 4];
-        map[at.index / 64] |= bit;
-        store_map(system, at.frame, &map);
-        self.bytes_in_use.fetch_sub(8 * words as u64, Ordering::Relaxed);
+        map[word] |= bit;
+        system.machine().store_word(at.frame, word, map[word]);
+        list.nr_records -= 1;
         if was_full {
-            link(system, &mut heads[class.number], at.frame);
+            link(system, &mut list.head, at.frame);
         }
         if map == class.empty_map() {
-            unlink(system, &mut heads[class.number], at.frame);
+            unlink(system, &mut list.head, at.frame);
             system.free_frame(at.frame);
-            self.nr_frames.fetch_sub(1, Ordering::Relaxed);
+            list.nr_frames -= 1;
         }
     }
-
-    fn add_frame<M: Machine>(
-        &self,
-        system: &System<M>,
-        heads: &mut [u32; CLASS_WORDS.len()],
-        class: Class,
-    ) -> Result<Pfn, OutOfMemory> {
-        let frame = system.alloc_frame_as(FrameKind::TagStore, AllocMode::Reserve)?;
-        store_map(system, frame, &class.empty_map());
-        link(system, &mut heads[class.number], frame);
-        self.nr_frames.fetch_add(1, Ordering::Relaxed);
-        Ok(frame)
-    }
 }
 
-fn first_free(map: &[u64; 4]) -> Option<usize> {
-    let word = map.iter().position(|bits| *bits != 0)?;
-    Some(word * 64 + map[word].trailing_zeros() as usize)
-}
-
-fn load_map<M: Machine>(system: &System<M>, frame: Pfn) -> [u64; 4] {
-    core::array::from_fn(|word| system.machine().load_word(frame, word))
-}
-
-fn store_map<M: Machine>(system: &System<M>, frame: Pfn, map: &[u64; 4]) {
-    for (word, bits) in map.iter().enumerate() {
+fn add_frame<M: Machine>(
+    system: &System<M>,
+    list: &mut List,
+    class: Class,
+) -> Result<Pfn, OutOfMemory> {
+    let frame = system.alloc_frame_as(FrameKind::TagStore, AllocMode::Reserve)?;
+    for (word, bits) in class.empty_map().iter().enumerate() {
         system.machine().store_word(frame, word, *bits);
     }
+    link(system, &mut list.head, frame);
+    list.nr_frames += 1;
+    Ok(frame)
 }
 
 /// Returns the neighbours of a listed frame: (previous, next).
