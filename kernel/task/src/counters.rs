@@ -37,6 +37,7 @@ impl<P: Platform> Kernel<P> {
     pub(crate) fn for_each_counter(&self, visit: &mut dyn FnMut(&'static str, u64)) {
         let system = self.system();
         let info = system.meminfo();
+        let tag_bytes = system.tag_bytes_by_size();
         let gauges = [
             ("nr_free_pages", info.free),
             ("nr_inactive_anon", info.inactive),
@@ -53,7 +54,12 @@ impl<P: Platform> Kernel<P> {
             ("folio_bytes", info.folio_bytes),
             ("frame_word_bytes", info.frame_word_bytes),
             ("swap_metadata_pages", info.swap_metadata),
-            ("mte_tag_bytes_stored", system.tag_bytes_stored()),
+            ("mte_tag_bytes_stored", tag_bytes.iter().sum()),
+            ("mte_tag_inline_bytes", tag_bytes[0]),
+            ("mte_tag_16_bytes", tag_bytes[1]),
+            ("mte_tag_32_bytes", tag_bytes[2]),
+            ("mte_tag_64_bytes", tag_bytes[3]),
+            ("mte_tag_raw_bytes", tag_bytes[4]),
         ];
         gauges.into_iter().for_each(|(name, value)| visit(name, value));
         system.counters().totals().for_each(|(name, value)| visit(name, value));

@@ -26,6 +26,7 @@ user_tests::tests!(
     s000_r17_wrong_tag_faults_on_restored_page,
     s000_r19_discarded_swapped_pages_have_zero_tags,
     s000_r19_pageout_of_a_part_leaves_the_rest,
+    saved_tags_are_counted_by_the_size_of_their_records,
 );
 
 const NR_PAGES: usize = 64;
@@ -40,6 +41,13 @@ fn needed() -> Result<(), Skip> {
 fn write_page(page: usize, seed: u64) {
     memory::store_pattern(page, seed);
     tags::fill_page(page, seed);
+}
+
+/// Gives each granule of a page its tag.
+fn store_tags(page: usize, tag: impl Fn(usize) -> u8) {
+    for granule in 0..GRANULES_PER_PAGE {
+        tags::store(tags::with_tag(page + granule * tags::GRANULE, tag(granule)));
+    }
 }
 
 /// Expects words and tags made from seeds in a page. The words are read through a pointer whose tag
@@ -66,23 +74,60 @@ fn s000_r01_bytes_and_tags_come_back() -> Result<(), Skip> {
 
 fn s000_r01_tags_of_each_encoding_come_back() -> Result<(), Skip> {
     needed()?;
-    // Runs of one tag: from a uniform page down to granules that all differ from their neighbours.
+    // Objects: from one in a page down to one in a granule. Half of them start with a header.
     let lens = [256, 255, 128, 64, 37, 32, 21, 16, 13, 8, 7, 5, 4, 3, 2, 1];
-    let mapping = Mapping::tagged(lens.len() * PAGE);
-    let tag = |len: usize, granule: usize| ((granule / len) * 5 + 3) as u8 & 0xf;
-    for (page, len) in mapping.pages().zip(lens) {
-        memory::store_pattern(page, len as u64);
-        for granule in 0..GRANULES_PER_PAGE {
-            tags::store(tags::with_tag(page + granule * tags::GRANULE, tag(len, granule)));
-        }
+    let objects: Vec<_> = lens.into_iter().flat_map(|len| [(len, 0), (len, 1)]).collect();
+    let mapping = Mapping::tagged(objects.len() * PAGE);
+    let tag = |(len, header): (usize, usize), granule: usize| match granule % len < header {
+        true => 0,
+        false => tags::pseudo_random(5, granule / len),
+    };
+    for (page, object) in mapping.pages().zip(&objects) {
+        memory::store_pattern(page, object.0 as u64);
+        store_tags(page, |granule| tag(*object, granule));
     }
     page_out(mapping.range());
-    for (page, len) in mapping.pages().zip(lens) {
-        assert_eq!(memory::first_difference(page, len as u64), None);
+    for (page, object) in mapping.pages().zip(&objects) {
+        assert_eq!(memory::first_difference(page, object.0 as u64), None);
         for granule in 0..GRANULES_PER_PAGE {
             let found = tags::load(page + granule * tags::GRANULE);
-            assert_eq!(found, tag(len, granule), "granule {granule}, runs of {len}");
+            assert_eq!(found, tag(*object, granule), "granule {granule} of {object:?}");
         }
+    }
+    Ok(())
+}
+
+fn saved_tags_are_counted_by_the_size_of_their_records() -> Result<(), Skip> {
+    // Granules of an object, the counter of pages saved so, that of bytes in use, and what it adds.
+    const BINS: [(usize, &str, &str, u64); 6] = [
+        (256, "mte_tag_uniform", "", 0),
+        (16, "mte_tag_inline", "mte_tag_inline_bytes", 8),
+        (8, "mte_tag_16", "mte_tag_16_bytes", 16),
+        (4, "mte_tag_32", "mte_tag_32_bytes", 32),
+        (2, "mte_tag_64", "mte_tag_64_bytes", 64),
+        (1, "mte_tag_raw", "mte_tag_raw_bytes", 128),
+    ];
+    needed()?;
+    let before = Counters::read();
+    if before.get(BINS[0].1).is_none() {
+        return Err(Skip("not counted here"));
+    }
+    let mapping = Mapping::tagged(BINS.len() * PAGE);
+    for (page, (len, ..)) in mapping.pages().zip(BINS) {
+        store_tags(page, |granule| tags::pseudo_random(6, granule / len));
+    }
+    page_out(mapping.range());
+    let after = Counters::read();
+    assert_eq!(after.since(&before, "mte_tags_saved"), Some(BINS.len() as u64));
+    for (_, pages, bytes, nr_bytes) in BINS {
+        assert_eq!(after.since(&before, pages), Some(1), "{pages}");
+        assert_eq!(after.since(&before, bytes).unwrap_or(0), nr_bytes, "{bytes}");
+    }
+    assert_eq!(after.since(&before, "mte_tag_bytes_stored"), Some(248));
+    drop(mapping);
+    let end = Counters::read();
+    for (_, _, bytes, _) in &BINS[1..] {
+        assert_eq!(end.since(&before, bytes), Some(0), "{bytes}");
     }
     Ok(())
 }
