@@ -18,7 +18,7 @@ use crate::events::MmEvent;
 use crate::folio::{FolioFlags, FolioId, FolioLock, FolioRef, Place};
 use crate::mm::{BlockLock, Mm, PageTableLock, Resident};
 use crate::rmap::{MappedBy, base_of};
-use crate::swap::WriteOut;
+use crate::swap::{NoSlots, WriteOut};
 use crate::system::System;
 use crate::thp::ThpStat;
 use crate::tlb::TlbBatch;
@@ -48,7 +48,7 @@ enum Way {
     /// It stays as it is.
     Stays,
     /// It would go if there were slots for it.
-    NoSlots,
+    Waits(NoSlots),
 }
 
 impl<'s, M: Machine> Eviction<'s, M> {
@@ -66,7 +66,7 @@ impl<'s, M: Machine> Eviction<'s, M> {
         };
         match self.way_of(&locked) {
             Way::Stays => put_back(locked.unlock()),
-            Way::NoSlots => self.split_or_put_back(locked),
+            Way::Waits(why) => self.split_or_put_back(locked, why),
             Way::Out if self.unmap(&locked) => self.unmapped.push(locked),
             Way::Out => self.kept.push(locked),
         }
@@ -74,9 +74,10 @@ impl<'s, M: Machine> Eviction<'s, M> {
 
     /// Splits a large folio that finds no run of slots where there are single ones: its pages may go
     /// when their turn comes. Puts any other back on its list.
-    fn split_or_put_back(&self, folio: FolioLock<'s, M>) {
+    fn split_or_put_back(&self, folio: FolioLock<'s, M>, why: NoSlots) {
         let order = folio.order();
-        if order == Order::PAGE || self.system.swap_slots().1 == 0 {
+        let may_split = order > Order::PAGE && why == NoSlots::Full;
+        if !may_split || self.system.swap_slots().1 == 0 {
             // Not a candidate again soon: nothing will change for it before slots are free.
             folio.set(FolioFlags::ACTIVE);
             return put_back(folio.unlock());
@@ -106,12 +107,12 @@ impl<'s, M: Machine> Eviction<'s, M> {
             // Its slots cannot be written, and entries refer to them: it stays in memory.
             return Way::Stays;
         }
-        let has_slots = match folio.place() {
-            Place::Swap(_) => true,
-            Place::Nowhere => self.system.add_to_swap(folio).is_ok(),
-            Place::Shmem(place) => self.system.move_to_swap(place, folio).is_ok(),
+        let slots = match folio.place() {
+            Place::Swap(_) => Ok(()),
+            Place::Nowhere => self.system.add_to_swap(folio),
+            Place::Shmem(place) => self.system.move_to_swap(place, folio),
         };
-        if has_slots { Way::Out } else { Way::NoSlots }
+        slots.map_or_else(Way::Waits, |()| Way::Out)
     }
 
     /// Like [`Eviction::take`], for an anonymous folio that nothing but a run of a locked table maps. The table
@@ -136,7 +137,8 @@ impl<'s, M: Machine> Eviction<'s, M> {
             }
             Way::Stays => put_back(locked.unlock()),
             // A split waits for nobody, but takes table locks.
-            Way::NoSlots => self.unslotted.push(locked),
+            Way::Waits(NoSlots::Full) => self.unslotted.push(locked),
+            Way::Waits(why) => self.split_or_put_back(locked, why),
         }
     }
 
@@ -152,6 +154,15 @@ impl<'s, M: Machine> Eviction<'s, M> {
 
     /// Takes away every entry that maps the folio. `false` if one appeared or stays.
     fn unmap(&mut self, folio: &FolioLock<'s, M>) -> bool {
+        if folio.place() == Place::Nowhere && folio.order() == Order::BLOCK {
+            // Given up by MADV_FREE: whether it was written since is judged run by run.
+            let _ = self.system.visit_mappings(folio, |at| {
+                if let MappedBy::Block(block) = at.by {
+                    block.split(at.page);
+                }
+                ControlFlow::Continue(())
+            });
+        }
         let _ = self.system.visit_mappings(folio, |at| match at.by {
             MappedBy::Table(table) => {
                 let flow = self.unmap_run(folio, at.mm, table, at.page, at.index, at.nr);
@@ -171,7 +182,7 @@ impl<'s, M: Machine> Eviction<'s, M> {
         page: Vpn,
     ) -> ControlFlow<()> {
         let Place::Swap(first) = folio.place() else {
-            // Given up by MADV_FREE: whether it was written since is judged run by run.
+            // A fork was faster than the look before.
             block.split(page);
             return ControlFlow::Continue(());
         };
@@ -242,7 +253,7 @@ impl<'s, M: Machine> Eviction<'s, M> {
         self.tlbs.complete();
         self.kept.drain(..).for_each(|folio| put_back(folio.unlock()));
         while let Some(folio) = self.unslotted.pop() {
-            self.split_or_put_back(folio);
+            self.split_or_put_back(folio, NoSlots::Full);
         }
         let mut written = ArrayVec::<(FolioRef<'s, M>, Option<IoTicket>), BATCH>::new();
         let system = self.system;

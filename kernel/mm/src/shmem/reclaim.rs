@@ -6,7 +6,7 @@ use pgtable::AreaId;
 
 use super::object::{Shmem, ShmemError, ShmemPlace, Slot};
 use crate::folio::{FolioLock, Place};
-use crate::swap::{SwapFull, SwapOffError};
+use crate::swap::{NoSlots, SwapOffError};
 use crate::system::System;
 
 impl<M: Machine> System<M> {
@@ -14,18 +14,18 @@ impl<M: Machine> System<M> {
     ///
     /// # Errors
     ///
-    /// [`SwapFull`], also when the object is just going away.
+    /// [`NoSlots`], also when the object is just going away.
     pub(crate) fn move_to_swap(
         &self,
         place: ShmemPlace,
         folio: &FolioLock<'_, M>,
-    ) -> Result<(), SwapFull> {
-        let object = self.shmems().get(place.object).ok_or(SwapFull)?;
+    ) -> Result<(), NoSlots> {
+        let object = self.shmems().get(place.object).ok_or(NoSlots::Full)?;
         // Out of the object first: a folio has one place. It is locked, so nobody acts on this.
         folio.set_place(Place::Nowhere);
-        if let Err(full) = self.add_to_swap(folio) {
+        if let Err(why) = self.add_to_swap(folio) {
             folio.set_place(Place::Shmem(place));
-            return Err(full);
+            return Err(why);
         }
         let entry = folio.swap_entry().expect("it was just added");
         self.dup_slots(entry, 1);

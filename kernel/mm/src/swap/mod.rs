@@ -41,7 +41,7 @@ mod tag_store;
 
 pub(crate) use count::SlotDrops;
 pub(crate) use swap_in::SwapInError;
-pub(crate) use swap_out::{SwapFull, WriteOut};
+pub(crate) use swap_out::{NoSlots, WriteOut};
 pub use swapoff::SwapOffError;
 pub use swapon::{AreaInfo, SwapOnError};
 

@@ -104,7 +104,10 @@ impl<M: Machine> System<M> {
                 self.machine().transfer(area.disk, BlockOp::Read, area.sector(first), &segments);
             if let Err(why) = read {
                 log::warn!("swap: reading {nr} slots from {first} of area {:?}: {why:?}", area.id);
-                self.count(MmEvent::SwpInError, nr.into());
+                if nr == 1 {
+                    // Of a large folio, other pages may be readable.
+                    self.count(MmEvent::SwpInError, 1);
+                }
                 self.abandon_cache(area, first, &folio);
                 return Err(SwapInError::Unreadable);
             }

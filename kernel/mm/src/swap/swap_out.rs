@@ -12,9 +12,14 @@ use crate::frame::OutOfMemory;
 use crate::system::System;
 use crate::thp::ThpStat;
 
-/// No slots are free in any area, or none of the order.
+/// Why a folio gets no slots.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct SwapFull;
+pub(crate) enum NoSlots {
+    /// No area has a free run of its order.
+    Full,
+    /// No memory for the words of slots.
+    OutOfMemory,
+}
 
 /// What became of the write of a folio.
 pub(crate) enum WriteOut {
@@ -31,8 +36,8 @@ impl<M: Machine> System<M> {
     ///
     /// # Errors
     ///
-    /// [`SwapFull`].
-    pub(crate) fn add_to_swap(&self, folio: &FolioLock<'_, M>) -> Result<(), SwapFull> {
+    /// [`NoSlots`].
+    pub(crate) fn add_to_swap(&self, folio: &FolioLock<'_, M>) -> Result<(), NoSlots> {
         if folio.swap_entry().is_some() {
             return Ok(());
         }
@@ -44,9 +49,10 @@ impl<M: Machine> System<M> {
 
     /// Takes a run of slots for the folio, in the area of highest priority that has one, and makes
     /// their words name it. The cache's reference is taken.
-    fn alloc_slots(&self, folio: &FolioLock<'_, M>) -> Result<SwapEntry, SwapFull> {
+    fn alloc_slots(&self, folio: &FolioLock<'_, M>) -> Result<SwapEntry, NoSlots> {
         let order = folio.order();
         let mut tried = None;
+        let mut why = NoSlots::Full;
         while let Some(area) = self.area_after(tried) {
             tried = Some(area.rank());
             let Some(first) = area.take_run(self.machine().cpu(), order) else { continue };
@@ -54,6 +60,7 @@ impl<M: Machine> System<M> {
             if cluster.prepare().is_err() {
                 drop(cluster);
                 area.return_run(first, order);
+                why = NoSlots::OutOfMemory;
                 continue;
             }
             for slot in first..first + order.nr_pages() {
@@ -62,7 +69,7 @@ impl<M: Machine> System<M> {
             folio.get();
             return Ok(cluster.entry(first));
         }
-        Err(SwapFull)
+        Err(why)
     }
 
     /// Starts to write a locked, unmapped folio of the swap cache that no CPU can reach any more.
