@@ -55,6 +55,7 @@ const TAGGED: [Operation; 9] = [
 
 fn main() -> ExitCode {
     let since_entry = since_kernel_entry();
+    let words: Vec<String> = std::env::args().skip(1).collect();
     table::unit(rows::clock_counts_instructions());
     table::line("kernel entry to first user instruction", &format!("{:?}", since_entry));
     // First, while no operation below has needed more of anything at a time.
@@ -64,17 +65,21 @@ fn main() -> ExitCode {
     let costs = vec![Some(null_call)];
     Row { name: "null system call", costs, linux: "1254", aim: "120" }.print();
     table::heading("per 4 KiB page");
-    print_rows(&UNTAGGED, false);
+    print_rows(&UNTAGGED, false, &words);
     if tags::has_mte() {
         table::heading("per 4 KiB page, PROT_MTE");
-        print_rows(&TAGGED, true);
+        print_rows(&TAGGED, true, &words);
     }
-    flat::print();
+    if words.is_empty() {
+        flat::print();
+    }
     ExitCode::SUCCESS
 }
 
-fn print_rows(operations: &[Operation], is_tagged: bool) {
-    for &(name, measure, linux, aim) in operations {
+/// Measures and prints the operations with one of the words in their names, all if there is none.
+fn print_rows(operations: &[Operation], is_tagged: bool, words: &[String]) {
+    let is_chosen = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
+    for &(name, measure, linux, aim) in operations.iter().filter(|row| is_chosen(row.0)) {
         let cost = |size| Region::new(size, is_tagged).and_then(measure);
         Row { name, costs: Size::ALL.map(cost).into(), linux, aim }.print();
     }
