@@ -6,11 +6,15 @@
 //! Without the feature `lab` every question is answered with a constant, and the faults and the
 //! experiments are compiled out.
 
+#[cfg(feature = "lab")]
+mod hold;
 mod refault;
 
 use hal::Machine;
 
 use crate::system::System;
+#[cfg(feature = "lab")]
+pub use hold::HeldFolio;
 pub use refault::{Refault, Restore};
 
 /// A fault that can be switched on.

@@ -61,6 +61,8 @@ mod thp;
 mod tlb;
 mod vma;
 
+#[cfg(feature = "audit")]
+pub use audit::Sharing;
 pub use events::MmEvent;
 pub use fault::FaultError;
 pub use frame::{BounceFrame, OutOfMemory, Watermarks};

@@ -7,6 +7,7 @@
 
 mod frames;
 mod observed;
+mod sharing;
 
 use alloc::sync::Arc;
 
@@ -18,6 +19,7 @@ use crate::reclaim::ListKind;
 use crate::system::System;
 use crate::thp::{OrderSet, ThpStat};
 pub(crate) use observed::Observed;
+pub use sharing::Sharing;
 
 impl<M: Machine> System<M> {
     /// Recomputes every count and compares.
