@@ -70,6 +70,8 @@ mod bit {
     pub const SW_DIRTY: u64 = 1 << 55;
     pub const SW_SPECIAL: u64 = 1 << 56;
     pub const SW_FROZEN: u64 = 1 << 57;
+    /// Access and dirty state. AP\[2\] is dirty state where DBM is set, and set where it is not.
+    pub const USE: u64 = ACCESSED | SW_DIRTY | READ_ONLY;
     /// In an entry that is not valid: it is present all the same (NOT_GLOBAL's place, as on Linux).
     pub const PRESENT_INVALID: u64 = NOT_GLOBAL;
 }
@@ -283,9 +285,19 @@ impl Pte {
     /// matter.
     #[inline(always)]
     pub const fn is_like(self, other: Self) -> bool {
-        // AP[2] is dirty state where DBM is set, and set where it is not.
-        const USE: u64 = bit::ACCESSED | bit::SW_DIRTY | bit::READ_ONLY;
-        (self.0 ^ other.0) & !USE == 0
+        (self.0 ^ other.0) & !bit::USE == 0
+    }
+
+    /// Tells whether `other` gives the same rights, to whatever frame.
+    #[inline(always)]
+    pub const fn has_rights_of(self, other: Self) -> bool {
+        (self.0 ^ other.0) & !(bit::USE | bit::ADDRESS) == 0
+    }
+
+    /// Tells whether `other` says the same, access and dirty state included, of whatever frame.
+    #[inline(always)]
+    pub const fn differs_in_frame_only(self, other: Self) -> bool {
+        (self.0 ^ other.0) & !bit::ADDRESS == 0
     }
 
     /// Returns the entry with the access and dirty state of `other` added to its own.
@@ -294,6 +306,16 @@ impl Pte {
     pub const fn used_like(self, other: Self) -> Self {
         let young = if other.is_young() { self.young() } else { self };
         if other.is_dirty() { young.dirty() } else { young }
+    }
+
+    /// Returns the entry with the access and dirty state of a run of entries like it: `any` has the
+    /// bits that any of them has, `all` those that all have.
+    #[must_use]
+    #[inline(always)]
+    pub const fn used_as(self, any: u64, all: u64) -> Self {
+        let young = Self(self.0 | any & bit::ACCESSED);
+        let hardware_dirty = self.is_writable() && all & bit::READ_ONLY == 0;
+        if any & bit::SW_DIRTY != 0 || hardware_dirty { young.dirty() } else { young }
     }
 
     /// Returns the raw bits of the level-2 entry that maps the 2 MiB from this entry's frame on.

@@ -129,7 +129,7 @@ impl<M: Machine> System<M> {
     /// # Errors
     ///
     /// [`OutOfMemory`] when `mode` permits no more, or no run of frames is free.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn alloc_zeroed_folio(
         &self,
         order: Order,

@@ -152,7 +152,7 @@ impl<M: Machine> System<M> {
         for n in 0..order.nr_pages() {
             self.words().claim_folio_page(head.add(n), id, mte);
         }
-        if !initial.contains(FolioFlags::SHMEM) {
+        if order != Order::PAGE && !initial.contains(FolioFlags::SHMEM) {
             self.count_thp(ThpStat::NrAnon, order, 1);
         }
         Ok(self.new_descriptor(id, head, flags::initial(order, self.machine().cpu(), initial)))
@@ -214,7 +214,7 @@ impl<M: Machine> System<M> {
                 return None;
             }
             nr_pages += order.nr_pages() as u64;
-            if folio.is_anon() {
+            if order != Order::PAGE && folio.is_anon() {
                 self.count_thp(ThpStat::NrAnon, order, -1);
             }
             (order == Order::PAGE).then_some(head).or_else(|| {

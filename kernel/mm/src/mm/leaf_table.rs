@@ -123,28 +123,74 @@ impl<M: Machine> PageTableLock<'_, M> {
     #[inline]
     pub(crate) fn replace_run(&mut self, page: Vpn, nr: u32, new: impl Fn(u32) -> u64) -> Pte {
         let index = index_of(page);
-        let first = Pte::from_raw(self.exchange_at(index, new(0)));
-        (1..nr).fold(first, |first, n| {
+        let first = self.exchange_at(index, new(0));
+        let (mut any, mut all) = (first, first);
+        for n in 1..nr {
             let old = self.exchange_at(index + n as usize, new(n));
-            first.used_like(Pte::from_raw(old))
-        })
+            (any, all) = (any | old, all & old);
+        }
+        Pte::from_raw(first).used_as(any, all)
     }
 
     /// Changes each of a run of `nr` entries from `page` on, keeping what hardware does meanwhile, and
     /// returns the first old one with the access and dirty state of all.
     #[inline]
     pub(crate) fn update_run(&mut self, page: Vpn, nr: u32, change: impl Fn(Pte) -> Pte) -> Pte {
-        let raw = |raw| change(Pte::from_raw(raw)).raw();
-        let first = Pte::from_raw(self.update(page, raw).0);
-        (1..nr).fold(first, |first, n| {
-            let (old, _) = self.update(page.add(n.into()), raw);
-            first.used_like(Pte::from_raw(old))
-        })
+        let change = |raw| change(Pte::from_raw(raw)).raw();
+        let (first, _) = self.update(page, change);
+        let (mut any, mut all) = (first, first);
+        for n in 1..nr {
+            let (old, _) = self.update(page.add(n.into()), change);
+            (any, all) = (any | old, all & old);
+        }
+        Pte::from_raw(first).used_as(any, all)
+    }
+
+    /// Changes the entries from `page` on, `most` at most, that have the rights of `first`, the one of
+    /// `page` as just loaded, whatever frames they map; `change` does not look at the frame. Returns
+    /// how many these are, and the first old one with the access and dirty state of all.
+    #[inline(always)]
+    pub(crate) fn update_alike(
+        &mut self,
+        page: Vpn,
+        first: Pte,
+        most: u32,
+        change: impl Fn(Pte) -> Pte,
+    ) -> (u32, Pte) {
+        let index = index_of(page);
+        let most = most.min((ENTRIES_PER_TABLE - index) as u32);
+        let change = |raw| change(Pte::from_raw(raw)).raw();
+        let (old, new) = self.update_from(page, first.raw(), change);
+        let (mut nr, mut any, mut all) = (1, old, old);
+        while nr < most {
+            let at = index + nr as usize;
+            let raw = self.entries.load(at);
+            let pte = Pte::from_raw(raw);
+            // Mostly they differ in nothing but the frame: so do the new ones.
+            let is_same = pte.differs_in_frame_only(Pte::from_raw(old));
+            if !(is_same && self.entries.compare_exchange(at, raw, raw ^ old ^ new).is_ok()) {
+                if !pte.has_rights_of(first) {
+                    break;
+                }
+                let (old, _) = self.update_from(page.add(nr.into()), raw, change);
+                (any, all) = (any | old, all & old);
+            }
+            nr += 1;
+        }
+        (nr, Pte::from_raw(old).used_as(any, all))
     }
 
     /// Stores the `nr` entries from `page` on, which are empty or not present: `first` and those
     /// after it. Sixteen of them that are aligned go in as one run.
+    #[inline(always)]
     pub(crate) fn fill_run(&mut self, page: Vpn, nr: u32, first: Pte) {
+        match nr {
+            1 => self.store_over_absent(page, first.alone().raw()),
+            _ => self.fill_long_run(page, nr, first),
+        }
+    }
+
+    fn fill_long_run(&mut self, page: Vpn, nr: u32, first: Pte) {
         let is_aligned = |n: u32| n.is_multiple_of(Order::CONT.nr_pages());
         let (skew, pfn) = (page.get() as u32, first.pfn().get());
         let all_whole = is_aligned(skew) && is_aligned(pfn) && is_aligned(nr);

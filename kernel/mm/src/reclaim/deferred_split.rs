@@ -48,8 +48,11 @@ impl DeferredSplits {
 
     /// Takes folios that are being freed off the queue.
     pub(crate) fn remove_all<M: Machine>(&self, system: &System<M>, ids: &[FolioId]) {
+        // Nobody else refers to them: none is queued meanwhile.
+        if self.len.load(Ordering::Relaxed) == 0 {
+            return;
+        }
         for folio in ids.iter().map(|id| system.folio(*id)) {
-            // Nobody else refers to it: it is not queued meanwhile.
             if folio.has(FolioFlags::SPLIT_QUEUED) {
                 self.remove(system, folio);
             }

@@ -179,7 +179,7 @@ impl<M: Machine> Mm<M> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn share_run(
         &self,
         area: &Area<M>,
@@ -196,10 +196,14 @@ impl<M: Machine> Mm<M> {
         let mut shared = run.pte;
         // What is read-only already stays as it is: hardware can only make it young.
         if shared.is_writable() {
-            shared = lock.update_run(run.page, run.nr, Pte::write_protected).write_protected();
+            let protect = Pte::write_protected;
+            shared = lock.update_alike(run.page, run.pte, run.nr, protect).1.write_protected();
             gather.note_write_protected(run.pages());
         }
-        child.lock.fill_run(run.page, run.nr, shared.old());
+        match run.nr {
+            1 => child.lock.fill(run.page, shared.alone().old().raw()),
+            nr => child.lock.fill_run(run.page, nr, shared.old()),
+        }
         child.shared += i64::from(run.nr);
         Ok(())
     }

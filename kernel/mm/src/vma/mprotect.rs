@@ -3,7 +3,7 @@
 
 use base::{PageRange, Vpn};
 use hal::{Machine, PteSlot};
-use pgtable::{Entry, Level, MemType, Prot, Pte, Rights};
+use pgtable::{Level, MemType, Prot, Pte, Rights};
 
 use super::area::{Area, AreaFlags};
 use super::mmap::{HEAP_BYTES, MAX_AREAS};
@@ -118,43 +118,66 @@ impl<M: Machine> Mm<M> {
     ) {
         let mut page = pages.start;
         while page < pages.end {
-            let mut nr = 1;
-            if let Entry::Present(pte) = lock.entry(page) {
-                let most = (pages.end.get() - page.get()) as u32;
-                nr = self.run_at(lock, page, pte, most).map_or(1, |run| run.nr);
-                self.protect_run(lock, rights, page, nr, pte, gather);
-            }
+            let most = (pages.end.get() - page.get()) as u32;
+            let nr = match lock.present(page) {
+                Some(pte) => self.protect_run(lock, rights, page, most, pte, gather),
+                None => 1,
+            };
             page = page.add(nr.into());
         }
     }
 
-    #[inline]
+    /// Brings the run that begins with `pte` at `page` in line with `rights`, and returns how many
+    /// pages were dealt with.
+    #[inline(always)]
     fn protect_run(
         &self,
         lock: &mut PageTableLock<'_, M>,
         rights: &AreaRights,
         page: Vpn,
-        nr: u32,
+        most: u32,
         pte: Pte,
         gather: &mut TlbGather<'_, M>,
-    ) {
+    ) -> u32 {
         if pte.mem_type() != rights.mem {
-            // Only ever Normal to Tagged: the tags must mean something before they are checked.
-            (0..nr).for_each(|n| self.system().make_page_tagged(pte.pfn().add(n)));
-            self.replace_run_mapping(lock, page, nr, |old| rights.apply(old));
-            return;
+            return self.tag_run(lock, rights, page, most, pte);
         }
         let wanted = rights.apply(pte);
         if wanted == pte {
-            return;
+            return 1;
         }
+        let mut most = most;
         if wanted.is_executable() && !pte.is_special() {
-            let folio = self.system().folio(self.system().words().folio(pte.pfn()));
-            self.system().sync_code(folio, wanted);
+            most = lock.run_len(page, pte, most);
+            self.sync_code_of_run(wanted, most);
         }
-        let old = lock.update_run(page, nr, |pte| rights.apply(pte));
-        let pages = PageRange::of_len(page, nr.into());
-        gather.note_run(pages, old.raw(), rights.apply(old).raw());
+        // Nothing is counted by folio: it does not matter whose pages they are.
+        let (nr, old) = lock.update_alike(page, pte, most, |pte| rights.apply(pte));
+        gather.note_run(PageRange::of_len(page, nr.into()), old.raw(), rights.apply(old).raw());
+        nr
+    }
+
+    /// Makes the run that begins with `pte` at `page` tagged. Only ever from Normal: the tags must
+    /// mean something before they are checked.
+    fn tag_run(
+        &self,
+        lock: &mut PageTableLock<'_, M>,
+        rights: &AreaRights,
+        page: Vpn,
+        most: u32,
+        pte: Pte,
+    ) -> u32 {
+        let nr = self.run_at(lock, page, pte, most).map_or(1, |run| run.nr);
+        (0..nr).for_each(|n| self.system().make_page_tagged(pte.pfn().add(n)));
+        self.replace_run_mapping(lock, page, nr, |old| rights.apply(old));
+        nr
+    }
+
+    fn sync_code_of_run(&self, pte: Pte, nr: u32) {
+        for pfn in (0..nr).map(|n| pte.pfn().add(n)) {
+            let folio = self.system().folio(self.system().words().folio(pfn));
+            self.system().sync_code(folio, pte);
+        }
     }
 }
 

@@ -124,3 +124,17 @@ fn entries_alike_but_for_their_use_are_a_run() {
     assert!(!first.advanced(1).is_like(first));
     assert!(first.old().used_like(next.dirty()).is_dirty());
 }
+
+#[test]
+fn use_gathered_by_bits_is_use_gathered_one_by_one() {
+    let states = [rw(), rw().old(), rw().dirty(), Pte::from_raw(rw().raw() & !(1 << 7))];
+    let read_only = states.map(Pte::write_protected);
+    for states in [states, read_only] {
+        for (a, b) in states.iter().flat_map(|a| states.iter().map(move |b| (*a, *b))) {
+            let gathered = a.used_as(a.raw() | b.raw(), a.raw() & b.raw());
+            assert_eq!(gathered.is_young(), a.is_young() || b.is_young(), "{a:?} {b:?}");
+            assert_eq!(gathered.is_dirty(), a.is_dirty() || b.is_dirty(), "{a:?} {b:?}");
+            assert!(gathered.is_like(a));
+        }
+    }
+}
