@@ -125,7 +125,11 @@ impl PhysMem for Granule {
     }
 
     fn zero_frame(&self, pfn: Pfn) {
-        page::zero(self.linear_map.frame(pfn), self.features.mops);
+        page::zero(self.linear_map.frame(pfn).into(), self.features.mops);
+    }
+
+    fn zero_frames(&self, first: Pfn, nr_frames: u32) {
+        page::zero(self.linear_map.run(first, nr_frames), self.features.mops);
     }
 
     fn copy_frame(&self, dst: Pfn, src: Pfn) {
@@ -168,7 +172,11 @@ impl TagMem for Granule {
     }
 
     fn zero_frame_and_tags(&self, pfn: Pfn) {
-        mte::zero_frame_and_tags(self.linear_map.frame(pfn), self.features.mops);
+        mte::zero_frames_and_tags(self.linear_map.frame(pfn).into(), self.features.mops);
+    }
+
+    fn zero_frames_and_tags(&self, first: Pfn, nr_frames: u32) {
+        mte::zero_frames_and_tags(self.linear_map.run(first, nr_frames), self.features.mops);
     }
 
     fn read_tags(&self, pfn: Pfn) -> PageTags {

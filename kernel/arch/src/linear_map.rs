@@ -17,7 +17,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use base::{Order, PAGE_SIZE, Pfn, PhysAddr};
-use hal::PteTable;
+use hal::{PteCell, PteTable};
 
 use crate::descriptor::{MemoryType, Protection};
 use crate::image;
@@ -107,31 +107,73 @@ impl Frame<'_> {
     }
 }
 
+/// Adjacent frames of the memory manager, checked as [`Frame`] is.
+#[derive(Clone, Copy)]
+pub struct FrameRun<'a> {
+    first: Frame<'a>,
+    len_bytes: usize,
+}
+
+impl FrameRun<'_> {
+    /// Returns the address of the first byte.
+    pub(crate) const fn as_ptr(self) -> *mut u8 {
+        self.first.as_ptr()
+    }
+
+    /// Returns how many bytes there are: whole frames, at least one.
+    pub(crate) const fn len_bytes(self) -> usize {
+        self.len_bytes
+    }
+}
+
+impl<'a> From<Frame<'a>> for FrameRun<'a> {
+    #[inline(always)]
+    fn from(frame: Frame<'a>) -> Self {
+        Self { first: frame, len_bytes: PAGE_SIZE }
+    }
+}
+
 /// A table page of the memory manager, checked as [`Frame`] is.
 #[derive(Clone, Copy)]
 pub struct Table<'a>(&'a [AtomicU64; PAGE_SIZE / 8]);
 
-impl PteTable for Table<'_> {
+/// An entry of a table page.
+#[derive(Clone, Copy)]
+pub struct Cell<'a>(&'a AtomicU64);
+
+impl<'a> PteTable for Table<'a> {
+    type Cell = Cell<'a>;
+
     #[inline(always)]
-    fn load(self, index: usize) -> u64 {
-        self.0[index].load(Ordering::Acquire)
+    fn cell(self, index: usize) -> Cell<'a> {
+        Cell(&self.0[index])
     }
 
     #[inline(always)]
-    fn store(self, index: usize, value: u64) {
-        self.0[index].store(value, Ordering::Release);
+    fn cells(self, indices: Range<usize>) -> impl Iterator<Item = Cell<'a>> {
+        self.0[indices].iter().map(Cell)
+    }
+}
+
+impl PteCell for Cell<'_> {
+    #[inline(always)]
+    fn load(self) -> u64 {
+        self.0.load(Ordering::Acquire)
     }
 
     #[inline(always)]
-    fn exchange(self, index: usize, value: u64) -> u64 {
-        self.0[index].swap(value, Ordering::AcqRel)
+    fn store(self, value: u64) {
+        self.0.store(value, Ordering::Release);
     }
 
     #[inline(always)]
-    fn compare_exchange(self, index: usize, current: u64, new: u64) -> Result<(), u64> {
-        let replaced =
-            self.0[index].compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire);
-        replaced.map(|_| ())
+    fn exchange(self, value: u64) -> u64 {
+        self.0.swap(value, Ordering::AcqRel)
+    }
+
+    #[inline(always)]
+    fn compare_exchange(self, current: u64, new: u64) -> Result<(), u64> {
+        self.0.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire).map(|_| ())
     }
 }
 
@@ -178,19 +220,30 @@ impl LinearMap {
         Frame { at: unsafe { NonNull::new_unchecked(at) }, map: PhantomData }
     }
 
+    /// Returns adjacent frames of the memory manager.
+    ///
+    /// # Panics
+    ///
+    /// When the memory manager does not own one of them, or there are none.
+    #[inline]
+    pub fn run(&self, first: Pfn, nr_frames: u32) -> FrameRun<'_> {
+        assert!(nr_frames > 0, "no frames from {first:?}");
+        let last = first.get().checked_add(nr_frames - 1).unwrap_or_else(|| not_managed(first));
+        // One frame of each block speaks for the block.
+        for block in block_of(first) + 1..=last >> Order::BLOCK.get() {
+            self.frame(Pfn::new(block << Order::BLOCK.get()));
+        }
+        FrameRun { first: self.frame(first), len_bytes: nr_frames as usize * PAGE_SIZE }
+    }
+
     /// Returns the memory of adjacent frames, for a device to read or write.
     ///
     /// # Panics
     ///
     /// When the memory manager does not own one of them, or there are none.
     pub fn frames(&self, first: Pfn, nr_frames: u32) -> NonNull<[u8]> {
-        assert!(nr_frames > 0, "no frames from {first:?}");
-        let last = first.get().checked_add(nr_frames - 1).unwrap_or_else(|| not_managed(first));
-        // One frame of each block speaks for the block.
-        for block in block_of(first)..=last >> Order::BLOCK.get() {
-            self.frame(Pfn::new(block << Order::BLOCK.get()));
-        }
-        NonNull::slice_from_raw_parts(self.frame(first).at, nr_frames as usize * PAGE_SIZE)
+        let run = self.run(first, nr_frames);
+        NonNull::slice_from_raw_parts(run.first.at, run.len_bytes)
     }
 
     /// Returns the entries of a table page.

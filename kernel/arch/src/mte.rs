@@ -21,7 +21,7 @@ use crate::descriptor::{MemoryType, Protection};
 use crate::image;
 use crate::kernel_map::{self, Mapping};
 use crate::layout::TAG_PROBE_BASE;
-use crate::linear_map::Frame;
+use crate::linear_map::{Frame, FrameRun};
 use crate::page;
 use crate::sysreg;
 
@@ -72,14 +72,15 @@ pub fn zero_tags(frame: Frame<'_>) {
     write_tags(frame, &PageTags::ZERO);
 }
 
-/// Fills a frame with zero bytes and zero tags in one pass. `has_mops`: the CPU has FEAT_MOPS.
+/// Fills frames with zero bytes and zero tags in one pass. `has_mops`: the CPU has FEAT_MOPS.
 #[inline]
-pub fn zero_frame_and_tags(frame: Frame<'_>, has_mops: bool) {
+pub fn zero_frames_and_tags(frames: FrameRun<'_>, has_mops: bool) {
     // Tag-storing instructions take the tag from bits 59:56 of the address, which are ones in a
     // kernel address. TCR_EL1.TBI1 lets them be zeros as well.
-    let start = frame.as_ptr().map_addr(|at| at & !(0xf << 56));
+    let start = frames.as_ptr().map_addr(|at| at & !(0xf << 56));
+    let len_bytes = frames.len_bytes();
     if has_mops {
-        // SAFETY: the three together write exactly the frame's bytes and tags (Arm ARM C6.2,
+        // SAFETY: the three together write exactly the frames' bytes and tags (Arm ARM C6.2,
         // SETGP). They run on one CPU: the kernel is not interrupted.
         unsafe {
             asm!(
@@ -89,15 +90,15 @@ pub fn zero_frame_and_tags(frame: Frame<'_>, has_mops: bool) {
                 "setgm [{at}]!, {left}!, xzr",
                 "setge [{at}]!, {left}!, xzr",
                 at = inout(reg) start => _,
-                left = inout(reg) PAGE_SIZE => _,
+                left = inout(reg) len_bytes => _,
                 options(nostack)
             );
         }
         return;
     }
-    let end = start.wrapping_add(PAGE_SIZE);
+    let end = start.wrapping_add(len_bytes);
     match page::zva_block() {
-        // SAFETY: a block divides the page, so exactly the frame's bytes and tags are written.
+        // SAFETY: a block divides the page, so exactly the frames' bytes and tags are written.
         Some(block) => unsafe {
             asm!(
                 ".arch_extension memtag",
@@ -114,7 +115,7 @@ pub fn zero_frame_and_tags(frame: Frame<'_>, has_mops: bool) {
                 options(nostack)
             );
         },
-        // SAFETY: writes two granules at a time from the frame's start to its end.
+        // SAFETY: writes two granules at a time from the frames' start to their end.
         None => unsafe {
             asm!(
                 ".arch_extension memtag",

@@ -10,7 +10,7 @@ use core::arch::{asm, global_asm};
 
 use base::{PAGE_SIZE, PhysAddr};
 
-use crate::linear_map::{Frame, LinearMap};
+use crate::linear_map::{Frame, FrameRun, LinearMap};
 use crate::sysreg;
 
 global_asm!(include_str!("memory.S"));
@@ -31,12 +31,12 @@ pub(crate) fn zva_block() -> Option<usize> {
     (dczid & ZVA_PROHIBITED == 0 && block <= PAGE_SIZE / 8).then_some(block)
 }
 
-/// Fills a frame with zero bytes. `has_mops`: the CPU has FEAT_MOPS, three instructions for it.
+/// Fills frames with zero bytes. `has_mops`: the CPU has FEAT_MOPS, three instructions for it.
 #[inline]
-pub fn zero(frame: Frame<'_>, has_mops: bool) {
-    let start = frame.as_ptr();
+pub fn zero(frames: FrameRun<'_>, has_mops: bool) {
+    let (start, len_bytes) = (frames.as_ptr(), frames.len_bytes());
     if has_mops {
-        // SAFETY: the three together write exactly the frame's bytes (Arm ARM C6.2, SETP). They
+        // SAFETY: the three together write exactly the frames' bytes (Arm ARM C6.2, SETP). They
         // run on one CPU: the kernel is not interrupted.
         unsafe {
             asm!(
@@ -45,15 +45,15 @@ pub fn zero(frame: Frame<'_>, has_mops: bool) {
                 "setm [{at}]!, {left}!, xzr",
                 "sete [{at}]!, {left}!, xzr",
                 at = inout(reg) start => _,
-                left = inout(reg) PAGE_SIZE => _,
+                left = inout(reg) len_bytes => _,
                 options(nostack)
             );
         }
         return;
     }
-    let end = start.wrapping_add(PAGE_SIZE);
+    let end = start.wrapping_add(len_bytes);
     match zva_block() {
-        // SAFETY: a block divides the page, so exactly the frame's bytes are written.
+        // SAFETY: a block divides the page, so exactly the frames' bytes are written.
         Some(block) => unsafe {
             asm!(
                 "2:",
@@ -69,7 +69,7 @@ pub fn zero(frame: Frame<'_>, has_mops: bool) {
                 options(nostack)
             );
         },
-        // SAFETY: writes 16 bytes at a time from the frame's start to its end.
+        // SAFETY: writes 16 bytes at a time from the frames' start to their end.
         None => unsafe {
             asm!(
                 "2:",

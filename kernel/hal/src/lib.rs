@@ -51,7 +51,7 @@ pub use clock::Clock;
 pub use cpu::Cpus;
 pub use devices::{Devices, PowerAction};
 pub use phys_mem::PhysMem;
-pub use pte_mem::{PteMem, PteSlot, PteTable};
+pub use pte_mem::{PteCell, PteMem, PteSlot, PteTable};
 pub use tag_mem::{PageTags, TagMem};
 pub use thread::{Interrupt, Threads};
 pub use tlb::{Asid, Invalidate, Reach, Tlb};

@@ -27,6 +27,11 @@ pub trait PhysMem {
     /// Fills the frame with zero bytes.
     fn zero_frame(&self, pfn: Pfn);
 
+    /// Fills adjacent frames with zero bytes.
+    fn zero_frames(&self, first: Pfn, nr_frames: u32) {
+        (0..nr_frames).for_each(|n| self.zero_frame(first.add(n)));
+    }
+
     /// Copies all bytes of frame `src` to frame `dst`.
     fn copy_frame(&self, dst: Pfn, src: Pfn);
 

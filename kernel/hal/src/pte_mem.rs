@@ -5,6 +5,8 @@
 //! dirty bits. So every access is a single-copy atomic 64-bit one, and what must not lose a bit
 //! that hardware may set meanwhile is an exchange or a compare-exchange.
 
+use core::ops::Range;
+
 use base::Pfn;
 
 /// Names one 8-byte entry of one table page.
@@ -24,24 +26,64 @@ impl PteSlot {
     }
 }
 
-/// The entries of one table page.
-pub trait PteTable: Copy {
-    /// Loads entry `index` (below 512); loads of one thread that depend on it are ordered after it.
-    fn load(self, index: usize) -> u64;
+/// One entry of a table page.
+pub trait PteCell: Copy {
+    /// Loads the entry; loads of one thread that depend on it are ordered after it.
+    fn load(self) -> u64;
 
-    /// Stores an entry, ordered after every earlier store of this CPU (store-release), so that a
+    /// Stores the entry, ordered after every earlier store of this CPU (store-release), so that a
     /// walker that sees a table entry also sees the table it points to.
-    fn store(self, index: usize, value: u64);
+    fn store(self, value: u64);
 
-    /// Stores an entry and returns the one it replaced, in one atomic step (acquire and release).
-    fn exchange(self, index: usize, value: u64) -> u64;
+    /// Stores the entry and returns what it was, in one atomic step (acquire and release).
+    fn exchange(self, value: u64) -> u64;
 
     /// Replaces the entry if it still is `current`, in one atomic step (acquire and release).
     ///
     /// # Errors
     ///
     /// The entry found, when it is another.
-    fn compare_exchange(self, index: usize, current: u64, new: u64) -> Result<(), u64>;
+    fn compare_exchange(self, current: u64, new: u64) -> Result<(), u64>;
+}
+
+/// The entries of one table page.
+pub trait PteTable: Copy {
+    /// What reaches one entry.
+    type Cell: PteCell;
+
+    /// Reaches entry `index` (below 512).
+    fn cell(self, index: usize) -> Self::Cell;
+
+    /// Reaches neighbouring entries: whether there are so many is found out once.
+    fn cells(self, indices: Range<usize>) -> impl Iterator<Item = Self::Cell>;
+
+    /// Loads entry `index` as [`PteCell::load`] does.
+    #[inline(always)]
+    fn load(self, index: usize) -> u64 {
+        self.cell(index).load()
+    }
+
+    /// Stores an entry as [`PteCell::store`] does.
+    #[inline(always)]
+    fn store(self, index: usize, value: u64) {
+        self.cell(index).store(value);
+    }
+
+    /// Exchanges an entry as [`PteCell::exchange`] does.
+    #[inline(always)]
+    fn exchange(self, index: usize, value: u64) -> u64 {
+        self.cell(index).exchange(value)
+    }
+
+    /// Replaces an entry as [`PteCell::compare_exchange`] does.
+    ///
+    /// # Errors
+    ///
+    /// The entry found, when it is another.
+    #[inline(always)]
+    fn compare_exchange(self, index: usize, current: u64, new: u64) -> Result<(), u64> {
+        self.cell(index).compare_exchange(current, new)
+    }
 }
 
 /// Translation-table entries in physical memory.
@@ -54,25 +96,25 @@ pub trait PteMem {
     /// Reaches the entries of `table`: whether it may be is found out once, not at every entry.
     fn table(&self, table: Pfn) -> Self::Table<'_>;
 
-    /// Loads an entry as [`PteTable::load`] does.
+    /// Loads an entry as [`PteCell::load`] does.
     #[inline(always)]
     fn load(&self, slot: PteSlot) -> u64 {
         self.table(slot.table).load(slot.index.into())
     }
 
-    /// Stores an entry as [`PteTable::store`] does.
+    /// Stores an entry as [`PteCell::store`] does.
     #[inline(always)]
     fn store(&self, slot: PteSlot, value: u64) {
         self.table(slot.table).store(slot.index.into(), value);
     }
 
-    /// Exchanges an entry as [`PteTable::exchange`] does.
+    /// Exchanges an entry as [`PteCell::exchange`] does.
     #[inline(always)]
     fn exchange(&self, slot: PteSlot, value: u64) -> u64 {
         self.table(slot.table).exchange(slot.index.into(), value)
     }
 
-    /// Replaces an entry as [`PteTable::compare_exchange`] does.
+    /// Replaces an entry as [`PteCell::compare_exchange`] does.
     ///
     /// # Errors
     ///

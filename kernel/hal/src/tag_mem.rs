@@ -49,6 +49,11 @@ pub trait TagMem {
     /// Fills the frame with zero bytes and zero tags in one pass (DC GZVA).
     fn zero_frame_and_tags(&self, pfn: Pfn);
 
+    /// Fills adjacent frames with zero bytes and zero tags.
+    fn zero_frames_and_tags(&self, first: Pfn, nr_frames: u32) {
+        (0..nr_frames).for_each(|n| self.zero_frame_and_tags(first.add(n)));
+    }
+
     /// Reads the frame's tags.
     fn read_tags(&self, pfn: Pfn) -> PageTags;
 

@@ -122,6 +122,15 @@ fn zeroing(ctx: &TestCtx) -> Outcome {
         expect_eq!(ctx.machine.read_tags(neighbour), pattern());
         expect_that!(!ctx.machine.is_zero_frame(neighbour));
     }
+    // Two at once.
+    fill(frame);
+    ctx.machine.zero_frames_and_tags(below, 2);
+    for zeroed in [below, frame] {
+        expect_eq!(ctx.machine.read_tags(zeroed), PageTags::ZERO);
+        expect_that!(ctx.machine.is_zero_frame(zeroed));
+    }
+    expect_eq!(ctx.machine.read_tags(above), pattern());
+    expect_that!(!ctx.machine.is_zero_frame(above));
     Ok(())
 }
 

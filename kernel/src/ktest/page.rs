@@ -12,6 +12,7 @@ use super::{Outcome, Test, TestCtx, expect_eq, expect_that};
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
     ("page::zero_and_copy_touch_one_frame", zero_and_copy_touch_one_frame),
+    ("page::zeroing_a_run_touches_its_frames_only", zeroing_a_run_touches_its_frames_only),
     ("page::is_zero_sees_every_byte", is_zero_sees_every_byte),
     ("page::bytes_move_at_every_offset_and_length", bytes_move),
 ];
@@ -42,6 +43,20 @@ fn zero_and_copy_touch_one_frame(ctx: &TestCtx) -> Outcome {
     expect_that!(contents(ctx, frames[1]) == below, "copied");
     expect_that!(contents(ctx, frames[0]) == below, "source of a copy");
     expect_that!(contents(ctx, frames[2]) == above, "frame above a copy");
+    Ok(())
+}
+
+fn zeroing_a_run_touches_its_frames_only(ctx: &TestCtx) -> Outcome {
+    const NR_FRAMES: usize = 16;
+    let frames: [Pfn; NR_FRAMES + 2] = core::array::from_fn(|_| ctx.frame());
+    let before = frames.map(|frame| fill(ctx, frame, frame.get() as u8));
+    ctx.machine.zero_frames(frames[1], NR_FRAMES as u32);
+    for frame in &frames[1..=NR_FRAMES] {
+        expect_that!(ctx.machine.is_zero_frame(*frame), "{frame:?} of the run");
+    }
+    for at in [0, NR_FRAMES + 1] {
+        expect_that!(contents(ctx, frames[at]) == before[at], "beside the run");
+    }
     Ok(())
 }
 

@@ -4,6 +4,8 @@
 //! Each access to an entry is a moment at which a walker may get in first: it sets the access flag
 //! just before an exchange, or caches an entry just after a store.
 
+use core::ops::Range;
+
 use base::Pfn;
 use base::percpu::CpuId;
 use base::sync::schedule_point;
@@ -13,7 +15,7 @@ use super::descriptor;
 use super::mmu::Mmu;
 use super::ram::Ram;
 use crate::cpu::Cpus;
-use crate::pte_mem::{PteMem, PteSlot, PteTable};
+use crate::pte_mem::{PteCell, PteMem, PteSlot, PteTable};
 
 impl Mmu {
     fn store(&mut self, ram: &Ram, cpu: CpuId, slot: PteSlot, value: u64) {
@@ -60,38 +62,51 @@ pub struct SimTable<'m> {
     table: Pfn,
 }
 
-impl SimTable<'_> {
-    fn slot(self, index: usize) -> PteSlot {
-        PteSlot::new(self.table, index)
+/// An entry of a table page of simulated RAM.
+#[derive(Clone, Copy)]
+pub struct SimCell<'m> {
+    machine: &'m SimMachine,
+    slot: PteSlot,
+}
+
+impl<'m> PteTable for SimTable<'m> {
+    type Cell = SimCell<'m>;
+
+    fn cell(self, index: usize) -> SimCell<'m> {
+        SimCell { machine: self.machine, slot: PteSlot::new(self.table, index) }
+    }
+
+    fn cells(self, indices: Range<usize>) -> impl Iterator<Item = SimCell<'m>> {
+        indices.map(move |index| self.cell(index))
     }
 }
 
-impl PteTable for SimTable<'_> {
-    fn load(self, index: usize) -> u64 {
+impl PteCell for SimCell<'_> {
+    fn load(self) -> u64 {
         schedule_point();
-        self.machine.mmu().speculate_at(self.machine.ram(), self.slot(index));
-        self.machine.ram().entry(self.slot(index))
+        self.machine.mmu().speculate_at(self.machine.ram(), self.slot);
+        self.machine.ram().entry(self.slot)
     }
 
-    fn store(self, index: usize, value: u64) {
+    fn store(self, value: u64) {
         let machine = self.machine;
         schedule_point();
         machine.assert_no_read_in_flight(value);
-        machine.mmu().store(machine.ram(), machine.cpu(), self.slot(index), value);
+        machine.mmu().store(machine.ram(), machine.cpu(), self.slot, value);
     }
 
-    fn exchange(self, index: usize, value: u64) -> u64 {
+    fn exchange(self, value: u64) -> u64 {
         let machine = self.machine;
         schedule_point();
         machine.assert_no_read_in_flight(value);
-        machine.mmu().exchange(machine.ram(), machine.cpu(), self.slot(index), value)
+        machine.mmu().exchange(machine.ram(), machine.cpu(), self.slot, value)
     }
 
-    fn compare_exchange(self, index: usize, current: u64, new: u64) -> Result<(), u64> {
-        let (machine, slot) = (self.machine, self.slot(index));
+    fn compare_exchange(self, current: u64, new: u64) -> Result<(), u64> {
+        let machine = self.machine;
         schedule_point();
         machine.assert_no_read_in_flight(new);
-        machine.mmu().compare_exchange(machine.ram(), machine.cpu(), slot, current, new)
+        machine.mmu().compare_exchange(machine.ram(), machine.cpu(), self.slot, current, new)
     }
 }
 

@@ -6,7 +6,7 @@
 //! for; if the area is tagged, its tags are zeroed in the same pass.
 
 use base::{Order, Pfn, Vpn};
-use hal::{Machine, PteTable};
+use hal::{Machine, PteCell, PteTable};
 use pgtable::{MemType, Pte, index_of};
 
 use super::{FaultError, Site};
@@ -51,7 +51,7 @@ impl<M: Machine> Mm<M> {
             let entries = self.machine().table(table);
             let is_empty = |start: Vpn, order: Order| {
                 let first = index_of(start);
-                (first..first + order.nr_pages() as usize).all(|index| entries.load(index) == 0)
+                entries.cells(first..first + order.nr_pages() as usize).all(|cell| cell.load() == 0)
             };
             // A folio of 2 MiB is mapped as a block, and not here.
             let orders = orders.minus(OrderSet::of(Order::BLOCK));
@@ -142,15 +142,15 @@ impl<M: Machine> System<M> {
         };
         let flags = FolioFlags::UPTODATE | FolioFlags::DIRTY;
         let folio = self.alloc_folio(order, flags, mte, mode)?;
-        let nr_pages = u64::from(order.nr_pages());
+        let (head, nr_pages) = (folio.head(), order.nr_pages());
         match mte {
             MteState::Tagged => {
-                folio.frames().for_each(|pfn| self.machine().zero_frame_and_tags(pfn));
-                self.count(MmEvent::MteTagsZeroed, nr_pages);
+                self.machine().zero_frames_and_tags(head, nr_pages);
+                self.count(MmEvent::MteTagsZeroed, nr_pages.into());
             }
-            _ => folio.frames().for_each(|pfn| self.machine().zero_frame(pfn)),
+            _ => self.machine().zero_frames(head, nr_pages),
         }
-        self.count(MmEvent::PgAlloc, nr_pages);
+        self.count(MmEvent::PgAlloc, nr_pages.into());
         Ok(folio)
     }
 

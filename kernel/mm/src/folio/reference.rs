@@ -149,9 +149,7 @@ impl<M: Machine> System<M> {
             self.return_unclaimed(head, order);
             return Err(OutOfMemory);
         };
-        for n in 0..order.nr_pages() {
-            self.words().claim_folio_page(head.add(n), id, mte);
-        }
+        self.words().claim_folio(head, order.nr_pages(), id, mte);
         if order != Order::PAGE && !initial.contains(FolioFlags::SHMEM) {
             self.count_thp(ThpStat::NrAnon, order, 1);
         }

@@ -144,9 +144,7 @@ impl<M: Machine> System<M> {
         if order == Order::PAGE {
             return self.free_frame(first);
         }
-        for n in 0..order.nr_pages() {
-            self.words().release(first.add(n));
-        }
+        self.words().release_run(first, order.nr_pages());
         self.front().free_run(first, order);
     }
 
@@ -173,7 +171,7 @@ impl<M: Machine> System<M> {
             (0..Order::BLOCK.nr_pages())
                 .for_each(|n| self.words().claim(first.add(n), FrameKind::Heap));
             if !self.machine().adopt_block(first) {
-                (0..Order::BLOCK.nr_pages()).for_each(|n| self.words().release(first.add(n)));
+                self.words().release_run(first, Order::BLOCK.nr_pages());
                 self.front().return_block(first);
                 return Err(OutOfMemory);
             }

@@ -93,6 +93,13 @@ impl FrameWords {
         &self.words[pfn.index() - self.first.index()]
     }
 
+    /// Returns the words of adjacent frames.
+    #[inline(always)]
+    fn run(&self, first: Pfn, nr: u32) -> &[AtomicU64] {
+        let start = first.index() - self.first.index();
+        &self.words[start..start + nr as usize]
+    }
+
     /// Returns what the frame is.
     #[cfg(feature = "audit")]
     pub fn kind(&self, pfn: Pfn) -> FrameKind {
@@ -115,19 +122,28 @@ impl FrameWords {
         word.store(kind as u64, Ordering::Relaxed);
     }
 
-    /// Says that a frame that was just allocated is a page of `folio`, with this tag state.
-    pub fn claim_folio_page(&self, pfn: Pfn, folio: FolioId, mte: MteState) {
-        let word = self.word(pfn);
-        debug_assert_eq!(word.load(Ordering::Relaxed), 0, "{pfn:?} claimed while in use");
-        let kind = FrameKind::Folio as u64;
+    /// Says that frames that were just allocated are the pages of `folio`, with this tag state.
+    pub fn claim_folio(&self, first: Pfn, nr: u32, folio: FolioId, mte: MteState) {
         let folio = (folio.get() as u64) << FOLIO_SHIFT;
-        word.store(kind | (mte as u64) << MTE_SHIFT | folio, Ordering::Relaxed);
+        let new = FrameKind::Folio as u64 | (mte as u64) << MTE_SHIFT | folio;
+        for word in self.run(first, nr) {
+            debug_assert_eq!(word.load(Ordering::Relaxed), 0, "{first:?} claimed while in use");
+            word.store(new, Ordering::Relaxed);
+        }
     }
 
     /// Forgets what a frame was: it is about to be free.
     pub fn release(&self, pfn: Pfn) {
-        let old = self.word(pfn).swap(0, Ordering::Relaxed);
-        debug_assert_ne!(old & KIND, FrameKind::Free as u64, "{pfn:?} released twice");
+        self.release_run(pfn, 1);
+    }
+
+    /// Forgets what adjacent frames were: they are about to be free.
+    pub fn release_run(&self, first: Pfn, nr: u32) {
+        for word in self.run(first, nr) {
+            let kind = word.load(Ordering::Relaxed) & KIND;
+            debug_assert_ne!(kind, FrameKind::Free as u64, "{first:?} released twice");
+            word.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Returns the folio that the frame is a page of.

@@ -7,11 +7,15 @@
 //! ([`Mm::unfold`](super::Mm::unfold)), because an entry that disagrees with its neighbours
 //! must not be met by a walk (Arm ARM D8.7.1).
 
+use core::ops::Range;
+
 use base::{Order, Vpn};
-use hal::{Machine, PteTable};
+use hal::{Machine, PteCell, PteMem, PteTable};
 use pgtable::{ENTRIES_PER_TABLE, Entry, Pte, index_of};
 
 use crate::frame::word::TableLock;
+
+type CellOf<'m, M> = <<M as PteMem>::Table<'m> as PteTable>::Cell;
 
 /// Shows that a table page is locked, and reaches its entries.
 #[must_use = "the table is unlocked as soon as the guard is dropped"]
@@ -22,7 +26,7 @@ pub(crate) struct PageTableLock<'m, M: Machine> {
     pub(super) reads_then_clears: bool,
 }
 
-impl<M: Machine> PageTableLock<'_, M> {
+impl<'m, M: Machine> PageTableLock<'m, M> {
     /// Returns the raw last-level entry of `page`. Hardware may set its access and dirty bits at
     /// any time.
     #[inline]
@@ -55,40 +59,9 @@ impl<M: Machine> PageTableLock<'_, M> {
 
     #[inline(always)]
     pub(super) fn exchange_at(&mut self, index: usize, new: u64) -> u64 {
-        let old = if self.reads_then_clears {
-            let old = self.entries.load(index);
-            self.entries.store(index, new);
-            old
-        } else {
-            self.entries.exchange(index, new)
-        };
+        let old = exchange(self.entries.cell(index), new, self.reads_then_clears);
         self.lock.add_live((new != 0) as i32 - (old != 0) as i32);
         old
-    }
-
-    /// Changes the last-level entry of `page` by `change`, keeping what hardware does meanwhile,
-    /// and returns (old, new).
-    #[inline]
-    pub(crate) fn update(&mut self, page: Vpn, change: impl Fn(u64) -> u64) -> (u64, u64) {
-        self.update_from(page, self.load(page), change)
-    }
-
-    /// Like [`PageTableLock::update`], for who has just loaded the entry: `old`.
-    #[inline(always)]
-    pub(crate) fn update_from(
-        &mut self,
-        page: Vpn,
-        mut old: u64,
-        change: impl Fn(u64) -> u64,
-    ) -> (u64, u64) {
-        let mut new = change(old);
-        loop {
-            debug_assert_eq!(new != 0, old != 0, "update keeps an entry in use or empty");
-            match self.entries.compare_exchange(index_of(page), old, new) {
-                Ok(()) => return (old, new),
-                Err(now) => (old, new) = (now, change(now)),
-            }
-        }
     }
 
     /// Stores the last-level entry of `page`, which is empty.
@@ -104,30 +77,46 @@ impl<M: Machine> PageTableLock<'_, M> {
         self.lock.nr_live()
     }
 
+    /// Reaches `nr` neighbouring entries from `page` on.
+    #[inline(always)]
+    fn cells(&self, page: Vpn, nr: u32) -> impl Iterator<Item = CellOf<'m, M>> {
+        let index = index_of(page);
+        self.entries.cells(index..index + nr as usize)
+    }
+
     /// Returns how many entries from `page` on, `most` at most, map frames that follow each other,
     /// with the rights of `first`, the first of them. They are of one folio if `most` does not
     /// reach past it.
     #[inline]
     pub(crate) fn run_len(&self, page: Vpn, first: Pte, most: u32) -> u32 {
-        let index = index_of(page) as u32;
-        let most = most.min(ENTRIES_PER_TABLE as u32 - index);
-        let follows = |n: &u32| {
-            let next = Pte::from_raw(self.entries.load((index + n) as usize));
-            first.advanced(*n).is_like(next)
-        };
-        1 + (1..most).take_while(follows).count() as u32
+        let most = most.min(ENTRIES_PER_TABLE as u32 - index_of(page) as u32);
+        let mut next = first;
+        for (nr, cell) in (1..).zip(self.cells(page, most).skip(1)) {
+            next = next.advanced(1);
+            if !next.is_like(Pte::from_raw(cell.load())) {
+                return nr;
+            }
+        }
+        most
     }
 
     /// Replaces `nr` entries from `page` on by what `new` says of each, and returns the first old one
     /// with the access and dirty state of all. They are a run (see [`PageTableLock::run_len`]).
     #[inline]
     pub(crate) fn replace_run(&mut self, page: Vpn, nr: u32, new: impl Fn(u32) -> u64) -> Pte {
-        let index = index_of(page);
-        let first = self.exchange_at(index, new(0));
+        let first = self.exchange_at(index_of(page), new(0));
+        if nr == 1 {
+            return Pte::from_raw(first);
+        }
+        let reads_then_clears = self.reads_then_clears;
         let (mut any, mut all) = (first, first);
-        for n in 1..nr {
-            let old = self.exchange_at(index + n as usize, new(n));
+        for (n, cell) in (1..).zip(self.cells(page.add(1), nr - 1)) {
+            let old = exchange(cell, new(n), reads_then_clears);
+            debug_assert!(old != 0 && (new(n) != 0) == (new(0) != 0), "{page:?}: no run");
             (any, all) = (any | old, all & old);
+        }
+        if new(0) == 0 {
+            self.lock.add_live(1 - nr as i32);
         }
         Pte::from_raw(first).used_as(any, all)
     }
@@ -137,10 +126,11 @@ impl<M: Machine> PageTableLock<'_, M> {
     #[inline]
     pub(crate) fn update_run(&mut self, page: Vpn, nr: u32, change: impl Fn(Pte) -> Pte) -> Pte {
         let change = |raw| change(Pte::from_raw(raw)).raw();
-        let (first, _) = self.update(page, change);
+        let mut cells = self.cells(page, nr);
+        let first = update(cells.next().expect("a run is not empty"), change);
         let (mut any, mut all) = (first, first);
-        for n in 1..nr {
-            let (old, _) = self.update(page.add(n.into()), change);
+        for cell in cells {
+            let old = update(cell, change);
             (any, all) = (any | old, all & old);
         }
         Pte::from_raw(first).used_as(any, all)
@@ -157,22 +147,21 @@ impl<M: Machine> PageTableLock<'_, M> {
         most: u32,
         change: impl Fn(Pte) -> Pte,
     ) -> (u32, Pte) {
-        let index = index_of(page);
-        let most = most.min((ENTRIES_PER_TABLE - index) as u32);
+        let most = most.min((ENTRIES_PER_TABLE - index_of(page)) as u32);
         let change = |raw| change(Pte::from_raw(raw)).raw();
-        let (old, new) = self.update_from(page, first.raw(), change);
+        let mut cells = self.cells(page, most);
+        let (old, new) = update_from(cells.next().expect("`page` is one"), first.raw(), change);
         let (mut nr, mut any, mut all) = (1, old, old);
-        while nr < most {
-            let at = index + nr as usize;
-            let raw = self.entries.load(at);
+        for cell in cells {
+            let raw = cell.load();
             let pte = Pte::from_raw(raw);
             // Mostly they differ in nothing but the frame: so do the new ones.
             let is_same = pte.differs_in_frame_only(Pte::from_raw(old));
-            if !(is_same && self.entries.compare_exchange(at, raw, raw ^ old ^ new).is_ok()) {
+            if !(is_same && cell.compare_exchange(raw, raw ^ old ^ new).is_ok()) {
                 if !pte.has_rights_of(first) {
                     break;
                 }
-                let (old, _) = self.update_from(page.add(nr.into()), raw, change);
+                let (old, _) = update_from(cell, raw, change);
                 (any, all) = (any | old, all & old);
             }
             nr += 1;
@@ -182,56 +171,76 @@ impl<M: Machine> PageTableLock<'_, M> {
 
     /// Stores the `nr` entries from `page` on, which are empty or not present: `first` and those
     /// after it. Sixteen of them that are aligned go in as one run.
-    #[inline(always)]
     pub(crate) fn fill_run(&mut self, page: Vpn, nr: u32, first: Pte) {
-        match nr {
-            1 => self.store_over_absent(page, first.alone().raw()),
-            _ => self.fill_long_run(page, nr, first),
+        let alone = if first.is_frozen() { first } else { first.alone() };
+        if nr < Order::CONT.nr_pages() {
+            return self.fill_like(page, 0..nr, alone);
         }
+        let run = whole_runs(page, nr, first);
+        self.fill_like(page, 0..run.start, alone);
+        self.fill_like(page, run.clone(), alone.contiguous());
+        self.fill_like(page, run.end..nr, alone);
     }
 
-    fn fill_long_run(&mut self, page: Vpn, nr: u32, first: Pte) {
-        let is_aligned = |n: u32| n.is_multiple_of(Order::CONT.nr_pages());
-        let (skew, pfn) = (page.get() as u32, first.pfn().get());
-        let all_whole = is_aligned(skew) && is_aligned(pfn) && is_aligned(nr);
-        if first.is_frozen() {
-            // Thawed one by one.
-            return (0..nr).for_each(|n| {
-                self.store_over_absent(page.add(n.into()), first.advanced(n).raw());
-            });
-        }
-        let first = if all_whole { first.contiguous() } else { first.alone() };
-        for n in 0..nr {
-            let mut pte = first.advanced(n);
-            if !all_whole && is_in_whole_run(page, nr, n, first) {
-                pte = pte.contiguous();
-            }
-            self.store_over_absent(page.add(n.into()), pte.raw());
-        }
-    }
-
-    /// Stores an entry over one that hardware leaves alone: empty, or not present.
+    /// Stores the entries of `pages` after `page`: `first`, which maps `page`, advanced.
     #[inline(always)]
-    fn store_over_absent(&mut self, page: Vpn, new: u64) {
-        let old = self.load(page);
-        debug_assert!(!Pte::is_present(old) && new != 0, "{page:?}: filled while present");
-        self.entries.store(index_of(page), new);
-        self.lock.add_live((old == 0) as i32);
+    fn fill_like(&mut self, page: Vpn, pages: Range<u32>, first: Pte) {
+        let mut pte = first.advanced(pages.start);
+        let mut nr_new = 0;
+        for cell in self.cells(page.add(pages.start.into()), pages.len() as u32) {
+            let old = cell.load();
+            debug_assert!(!Pte::is_present(old), "{page:?}: filled while present");
+            nr_new += (old == 0) as i32;
+            cell.store(pte.raw());
+            pte = pte.advanced(1);
+        }
+        self.lock.add_live(nr_new);
     }
 
     /// Tells whether all `nr` entries from `page` on are empty.
     pub(crate) fn is_empty_run(&self, page: Vpn, nr: u32) -> bool {
-        let index = index_of(page);
-        (index..index + nr as usize).all(|index| self.entries.load(index) == 0)
+        self.cells(page, nr).all(|cell| cell.load() == 0)
     }
 }
 
-/// Tells whether the page `n` after `page` is in a run of 16, aligned in memory as well, that lies
-/// within the `nr` pages from `page` on, of which `first` maps the first.
 #[inline(always)]
-fn is_in_whole_run(page: Vpn, nr: u32, n: u32, first: Pte) -> bool {
+fn exchange(cell: impl PteCell, new: u64, reads_then_clears: bool) -> u64 {
+    if reads_then_clears {
+        let old = cell.load();
+        cell.store(new);
+        return old;
+    }
+    cell.exchange(new)
+}
+
+/// Changes an entry by `change`, keeping what hardware does meanwhile, and returns the old one.
+#[inline(always)]
+fn update(cell: impl PteCell, change: impl Fn(u64) -> u64) -> u64 {
+    update_from(cell, cell.load(), change).0
+}
+
+/// Like [`update`], for who has just loaded the entry: `old`. Returns (old, new).
+#[inline(always)]
+fn update_from(cell: impl PteCell, mut old: u64, change: impl Fn(u64) -> u64) -> (u64, u64) {
+    let mut new = change(old);
+    loop {
+        debug_assert_eq!(new != 0, old != 0, "update keeps an entry in use or empty");
+        match cell.compare_exchange(old, new) {
+            Ok(()) => return (old, new),
+            Err(now) => (old, new) = (now, change(now)),
+        }
+    }
+}
+
+/// Returns which of the `nr` pages from `page` on, of which `first` maps the first, are in whole runs
+/// of 16, aligned in memory as well: those that carry the contiguous bit.
+#[inline(always)]
+fn whole_runs(page: Vpn, nr: u32, first: Pte) -> Range<u32> {
     let run = Order::CONT.nr_pages();
-    let skew = page.get() as u32 % run;
-    let start = (skew + n) / run * run;
-    first.pfn().get() % run == skew && start >= skew && start + run <= skew + nr
+    let (skew, frame) = (page.get() as u32 % run, first.pfn().get() % run);
+    let (start, end) = ((run - skew) % run, (skew + nr) / run * run);
+    match skew == frame && end > skew + start && !first.is_frozen() {
+        true => start..end - skew,
+        false => 0..0,
+    }
 }

@@ -95,7 +95,7 @@ impl<M: Machine> System<M> {
         let nr = folio.order().nr_pages();
         self.count(MmEvent::PgAlloc, nr.into());
         if word.is_zero_page() {
-            folio.frames().for_each(|pfn| self.machine().zero_frame(pfn));
+            self.machine().zero_frames(folio.head(), nr);
             self.count(MmEvent::SwpInZero, nr.into());
         } else {
             self.count(MmEvent::SwapRequest, 1);
