@@ -12,7 +12,7 @@ use base::percpu::CpuId;
 use base::{PageRange, Vpn};
 use hal::TagCheckMode;
 use hal::sim::{SimConfig, SimMachine, explore};
-use mm::{Advice, FaultError, Mm, MmEvent, PageView, Prot, Shmem};
+use mm::{Advice, FaultError, Mm, MmEvent, PageView, Placement, Prot, Shmem};
 use world::process::{AccessError, Process, RW, TAGGED, with_tag};
 use world::{CPU0, CPU1, SWAP, World, config};
 
@@ -27,18 +27,26 @@ type Handle<T> = std::thread::JoinHandle<T>;
 /// Runs `body` on a four-CPU machine per seed. mremap and fork may map a page anew while another
 /// mapping of it is on its way out (see `property.rs`).
 fn schedules(body: fn(World)) {
+    schedules_on(1, body);
+}
+
+/// Like [`schedules`], with `nr_blocks` times 2 MiB of RAM.
+fn schedules_on(nr_blocks: u32, body: fn(World)) {
     let nr = if cfg!(shuttle) { 300 } else { 50 };
     explore(0..nr, move |seed| {
         let hw_access_flag = seed % 4 != 3;
         let hw_dirty = hw_access_flag && seed % 2 == 0;
         let judges_new_mappings = false;
         let config = config(seed);
+        let first = config.banks[0].first;
+        let banks = vec![hal::sim::Bank { first, nr_blocks }];
         let nr_cpus = 4;
         body(World::new(SimConfig {
             nr_cpus,
             hw_access_flag,
             hw_dirty,
             judges_new_mappings,
+            banks,
             ..config
         }));
     });
@@ -400,5 +408,51 @@ fn shared_pages_keep_every_writer_s_stores_through_swap() {
         p.exit();
         world.on(CPU0, || drop(object));
         world.audit();
+    });
+}
+
+#[test]
+fn what_is_discarded_is_gone_whoever_takes_its_block_apart_meanwhile() {
+    schedules_on(4, |world| {
+        world.allow_order(9);
+        let mut p = world.process(CPU0);
+        let pages = p.map_at(Placement::Fixed(Vpn::new(0x10_0000)), 512, RW);
+        let at = pages.start.base();
+        p.store(at, 1).unwrap();
+        // Both put a table in the place of the block.
+        let reclaim = thread(&p, CPU1, move |p| {
+            p.call(|mm| mm.advise(pages, Advice::PageOut)).unwrap();
+        });
+        let other = thread(&p, CPU2, move |p| {
+            let last = PageRange::of_len(pages.end.sub(1), 1);
+            p.call(|mm| mm.protect(last, Prot::READ, false)).unwrap();
+        });
+        call(&p, |mm| mm.advise(one(pages.start), Advice::DontNeed).unwrap());
+        assert_eq!(p.load(at), Ok(0));
+        reclaim.join().unwrap();
+        other.join().unwrap();
+        world.audit();
+    });
+}
+
+#[test]
+fn a_folio_that_reclaim_looks_at_is_not_split_under_it() {
+    schedules(|world| {
+        world.allow_order(2);
+        let mut p = world.process(CPU0);
+        let pages = p.map_at(Placement::Fixed(Vpn::new(0x10_0000)), 8, RW);
+        pages.pages().for_each(|page| p.store(page.base(), page.get()).unwrap());
+        let scan = thread(&p, CPU1, move |p| {
+            p.call(|mm| mm.system().reclaim_pages(2));
+        });
+        let split = thread(&p, CPU2, move |p| {
+            p.call(|mm| mm.advise(one(pages.start.add(1)), Advice::Cold)).unwrap();
+            p.call(|mm| mm.advise(one(pages.start.add(5)), Advice::PageOut)).unwrap();
+        });
+        pages.pages().for_each(|page| assert_eq!(p.load(page.base()), Ok(page.get())));
+        scan.join().unwrap();
+        split.join().unwrap();
+        world.audit();
+        pages.pages().for_each(|page| assert_eq!(p.load(page.base()), Ok(page.get())));
     });
 }

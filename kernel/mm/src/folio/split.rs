@@ -69,19 +69,20 @@ impl<M: Machine> System<M> {
     /// Splits a locked anonymous folio into folios of one page, and returns how many of its pages
     /// became free, because nothing mapped them. Those that are left are on the LRU lists.
     ///
-    /// The caller's is the only reference beside those of the mappings and of the swap cache; the
-    /// folio may be on an LRU list or not.
+    /// The caller's is the only reference beside those of the mappings and of the swap cache. The folio
+    /// is on no LRU list, and whoever took it off is the caller: nobody puts it back meanwhile.
     ///
     /// # Errors
     ///
-    /// The folio as it was, still locked, when somebody holds it or there is no memory for descriptors.
+    /// The folio as it was, still locked and on no list, when somebody holds it or there is no memory
+    /// for descriptors.
     pub(crate) fn split_folio<'s>(
         &'s self,
         folio: FolioLock<'s, M>,
     ) -> Result<u32, FolioLock<'s, M>> {
         let order = folio.order();
         debug_assert!(order > Order::PAGE && folio.is_anon(), "{:?} is not split", folio.id());
-        let was_listed = self.lru().isolate(&folio);
+        debug_assert!(!folio.has(FolioFlags::LRU), "{:?} is split on a list", folio.id());
         let result = Split::begin(&folio).and_then(Split::carry_out);
         let (stat, event) = match result {
             Ok(_) => (ThpStat::Split, MmEvent::ThpSplitPage),
@@ -95,19 +96,28 @@ impl<M: Machine> System<M> {
             Ok(freed) => Ok(freed + finish_page(folio.unlock())),
             Err(why) => {
                 log::debug!("{:?} of {order:?} is not split: {why:?}", folio.id());
-                if was_listed {
-                    self.lru().add_new(self, folio.id(), &folio);
-                }
                 Err(folio)
             }
         }
+    }
+
+    /// Like [`System::split_folio`], for a folio that is on an LRU list; it is there again if it is not
+    /// split. One that is on none is in other hands.
+    pub(crate) fn split_listed<'s>(
+        &'s self,
+        folio: FolioLock<'s, M>,
+    ) -> Result<u32, FolioLock<'s, M>> {
+        if !self.lru().isolate(&folio) {
+            return Err(folio);
+        }
+        self.split_folio(folio).inspect_err(|folio| self.lru().add_new(self, folio.id(), folio))
     }
 
     /// Splits a folio unless somebody else has it locked or holds it. Returns whether it is split.
     pub(crate) fn try_split(&self, folio: FolioRef<'_, M>) -> bool {
         folio.try_lock().is_ok_and(|locked| {
             let may = locked.order() > Order::PAGE && locked.is_anon();
-            may && self.split_folio(locked).is_ok()
+            may && self.split_listed(locked).is_ok()
         })
     }
 

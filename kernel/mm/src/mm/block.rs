@@ -157,9 +157,9 @@ impl<M: Machine> BlockLock<'_, M> {
     ) -> Pte {
         let spare = self.table.lock.take_spare(self.mm.system().words());
         self.mm.gauges().add_blocks(-1);
-        // Break: a fault meanwhile finds nothing and waits for the table's lock.
-        let old = self.table.exchange_at(self.index, 0);
-        let pte = Pte::of_block(old).expect("a locked block stays one until it is taken out");
+        // Break. Walks that look without the lock (munmap, fork, a fault) must not take the entry for a
+        // hole: it stays a block, of which hardware makes no use, and they wait for the lock.
+        let (pte, _) = self.update(Pte::frozen);
         if change_of(pte.raw(), 0) != Change::Store {
             let pages = Level::L2.span_pages();
             self.mm.invalidate_now(PageRange::of_len(page.align_down(pages), pages));

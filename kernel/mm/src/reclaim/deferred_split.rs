@@ -152,7 +152,7 @@ impl<M: Machine> System<M> {
             match folio.try_lock() {
                 // Its user may be about to free it; what is left is found by its next unmap.
                 Err(_) => {}
-                Ok(locked) => match self.split_folio(locked) {
+                Ok(locked) => match self.split_listed(locked) {
                     Ok(nr) => freed += u64::from(nr),
                     Err(locked) => drop(self.deferred_splits().add(self, id, &locked)),
                 },
