@@ -150,11 +150,25 @@ impl PhysMem for Granule {
     }
 
     fn load_word(&self, pfn: Pfn, index: usize) -> u64 {
-        self.linear_map.word(pfn, index).load(Ordering::Relaxed)
+        self.linear_map.words(pfn)[index].load(Ordering::Relaxed)
     }
 
     fn store_word(&self, pfn: Pfn, index: usize, value: u64) {
-        self.linear_map.word(pfn, index).store(value, Ordering::Relaxed);
+        self.linear_map.words(pfn)[index].store(value, Ordering::Relaxed);
+    }
+
+    fn load_words(&self, pfn: Pfn, first: usize, words: &mut [u64]) {
+        let from = &self.linear_map.words(pfn)[first..first + words.len()];
+        for (word, from) in words.iter_mut().zip(from) {
+            *word = from.load(Ordering::Relaxed);
+        }
+    }
+
+    fn store_words(&self, pfn: Pfn, first: usize, words: &[u64]) {
+        let to = &self.linear_map.words(pfn)[first..first + words.len()];
+        for (word, to) in words.iter().zip(to) {
+            to.store(*word, Ordering::Relaxed);
+        }
     }
 
     fn sync_instructions(&self, pfn: Pfn) {

@@ -253,28 +253,21 @@ impl LinearMap {
     /// When the memory manager does not own the page.
     #[inline(always)]
     pub fn table(&self, table: Pfn) -> Table<'_> {
-        let entries = self.frame(table).as_ptr().cast::<[AtomicU64; PAGE_SIZE / 8]>();
-        // SAFETY: a `Frame` is 4096 bytes of mapped RAM without Rust objects, aligned to its size.
-        // Atomics may be shared with a hardware walker and with every other access made to the
-        // frame, which are atomics or assembly.
-        Table(unsafe { &*entries })
+        Table(self.words(table))
     }
 
-    /// Returns a 64-bit word of a frame.
+    /// Returns the 64-bit words of a frame.
     ///
     /// # Panics
     ///
-    /// When the memory manager does not own the frame, or the index is not below 512.
+    /// When the memory manager does not own the frame.
     #[inline(always)]
-    pub fn word(&self, pfn: Pfn, index: usize) -> &AtomicU64 {
-        assert!(index < PAGE_SIZE / 8, "word {index} of a frame");
-        let words = self.frame(pfn).as_ptr().cast::<AtomicU64>();
-        // SAFETY: the index is below 512, so the word is inside the frame's 4096 bytes.
-        let word = unsafe { words.add(index) };
-        // SAFETY: a `Frame` is mapped RAM without Rust objects, and the word is 8-byte aligned. An
-        // atomic may be shared with a hardware walker and with every other access made to the
+    pub fn words(&self, pfn: Pfn) -> &[AtomicU64; PAGE_SIZE / 8] {
+        let words = self.frame(pfn).as_ptr().cast::<[AtomicU64; PAGE_SIZE / 8]>();
+        // SAFETY: a `Frame` is 4096 bytes of mapped RAM without Rust objects, aligned to its size.
+        // Atomics may be shared with a hardware walker and with every other access made to the
         // frame, which are atomics or assembly.
-        unsafe { &*word }
+        unsafe { &*words }
     }
 
     /// Returns the frame and offset of a run of bytes that stays within one frame.

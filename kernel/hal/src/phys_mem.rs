@@ -59,6 +59,22 @@ pub trait PhysMem {
         self.write_bytes(pfn.at(index * 8), &value.to_le_bytes());
     }
 
+    /// Loads words from `first` on, all of them in the frame, as [`PhysMem::load_word`] does.
+    #[inline]
+    fn load_words(&self, pfn: Pfn, first: usize, words: &mut [u64]) {
+        for (index, word) in (first..).zip(words) {
+            *word = self.load_word(pfn, index);
+        }
+    }
+
+    /// Stores words from `first` on, all of them in the frame, as [`PhysMem::store_word`] does.
+    #[inline]
+    fn store_words(&self, pfn: Pfn, first: usize, words: &[u64]) {
+        for (index, word) in (first..).zip(words) {
+            self.store_word(pfn, index, *word);
+        }
+    }
+
     /// Makes instructions just written to the frame visible to instruction fetch on every CPU
     /// (clean to the point of unification, invalidate the instruction cache; Arm ARM B2.4.4).
     fn sync_instructions(&self, pfn: Pfn);
