@@ -293,18 +293,22 @@ impl<'a, M: Machine> ClusterLock<'a, M> {
         self.system.machine().load_word(frame, (slot % BLOCK_UNITS) as usize)
     }
 
-    /// Stores a slot's tag word.
+    /// Makes room for the cluster's tag words.
     ///
     /// # Errors
     ///
-    /// [`OutOfMemory`] when the cluster's first tag word finds no frame.
-    pub fn store_tag_word(&mut self, slot: u32, word: u64) -> Result<(), OutOfMemory> {
+    /// [`OutOfMemory`] when the first finds no frame.
+    pub fn prepare_tag_words(&mut self) -> Result<(), OutOfMemory> {
         if self.tables.tags.is_none() {
             self.tables.tags = Some(self.alloc_table()?);
         }
-        let frame = self.tables.tags.expect("set above");
-        self.system.machine().store_word(frame, (slot % BLOCK_UNITS) as usize, word);
         Ok(())
+    }
+
+    /// Stores a slot's tag word, for which there is room.
+    pub fn store_tag_word(&mut self, slot: u32, word: u64) {
+        let frame = self.tables.tags.expect("prepare_tag_words() was called");
+        self.system.machine().store_word(frame, (slot % BLOCK_UNITS) as usize, word);
     }
 
     /// Returns the first slot of the cluster from `from` on that a folio caches, with the folio.

@@ -63,8 +63,9 @@ impl<M: Machine> System<M> {
         }
         // The slot of an untagged page has none to drop.
         let tagged = |n: &u32| self.has_own_tags(folio, *n);
+        let mut record = Record::new();
         for n in (0..folio.order().nr_pages()).filter(tagged) {
-            let record = tag_codec::encode(&self.machine().read_tags(folio.head().add(n)));
+            record.encode(&self.machine().read_tags(folio.head().add(n)));
             let slot = first_slot + n;
             let stored = store_tags(&mut area.lock_cluster(self, slot), slot, &record);
             if let Err(why) = stored {
@@ -125,18 +126,19 @@ fn store_tags<M: Machine>(
     record: &Record,
 ) -> Result<(), OutOfMemory> {
     drop_tags(cluster, slot);
-    let tags = &cluster.system().swap().tags;
+    let system = cluster.system();
+    let tags = &system.swap().tags;
     match record.words() {
         [] => {}
         [word] => {
-            cluster.store_tag_word(slot, *word)?;
+            cluster.prepare_tag_words()?;
+            cluster.store_tag_word(slot, *word);
             tags.nr_inline.fetch_add(1, Ordering::Relaxed);
         }
         words => {
             // Room for the name first: it is the only thing here that no free undoes.
-            cluster.store_tag_word(slot, 0)?;
-            let name = tags.store.put(cluster.system(), words)?;
-            cluster.store_tag_word(slot, name.pack())?;
+            cluster.prepare_tag_words()?;
+            cluster.store_tag_word(slot, tags.store.put(system, words)?.pack());
         }
     }
     let word = cluster.load(slot).with_tags(Some(record.shape()));
@@ -148,16 +150,15 @@ fn store_tags<M: Machine>(
 fn load_tags<M: Machine>(cluster: &ClusterLock<'_, M>, slot: u32) -> Option<PageTags> {
     let shape = cluster.load(slot).tags()?;
     let mut words = [0; PageTags::WORDS];
-    let words = &mut words[..nr_words(shape)];
-    match &mut *words {
-        [] => {}
-        [word] => *word = cluster.load_tag_word(slot),
-        words => {
+    match nr_words(shape) {
+        0 => {}
+        1 => words[0] = cluster.load_tag_word(slot),
+        nr_words => {
             let system = cluster.system();
-            system.swap().tags.store.read(system, name_of(cluster, slot), words);
+            system.swap().tags.store.read(system, name_of(cluster, slot), &mut words[..nr_words]);
         }
     }
-    let tags = tag_codec::expand(shape, words);
+    let tags = tag_codec::expand(shape, &words);
     Some(tags.unwrap_or_else(|_| panic!("saved tags of slot {slot}: {shape:?}, {words:#x?}")))
 }
 

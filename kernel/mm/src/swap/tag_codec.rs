@@ -111,8 +111,30 @@ impl Shape {
 }
 
 impl Record {
-    fn new(kind: Kind, arg: u8, nr_words: usize) -> Self {
-        Self { shape: Shape { kind, arg }, nr_words, words: [0; MAX_WORDS] }
+    /// Makes the record of a page of tag 0.
+    pub(super) fn new() -> Self {
+        let shape = Shape { kind: Kind::Uniform, arg: 0 };
+        Self { shape, nr_words: 0, words: [0; MAX_WORDS] }
+    }
+
+    /// Makes this the record of a page.
+    pub(super) fn encode(&mut self, tags: &PageTags) {
+        let first = tags.0[0];
+        if tags.0.iter().any(|word| *word != first) {
+            encode_varied(tags, self);
+        } else if first.rotate_left(4) == first {
+            self.start(Kind::Uniform, (first & 0xf) as u8, 0);
+        } else {
+            self.start(Kind::Repeat, 0, 1);
+            self.words[0] = first;
+        }
+    }
+
+    /// Starts a record whose words are 0, or starts it again.
+    fn start(&mut self, kind: Kind, arg: u8, nr_words: usize) {
+        self.shape = Shape { kind, arg };
+        self.words[..self.nr_words].fill(0);
+        self.nr_words = nr_words;
     }
 
     /// Returns the record's shape, which is kept apart from its words.
@@ -128,50 +150,41 @@ impl Record {
 
 /// Encodes the tags of a page.
 pub fn encode(tags: &PageTags) -> Record {
-    let first = tags.0[0];
-    if tags.0.iter().all(|word| *word == first) {
-        return encode_repeated(first);
-    }
+    let mut record = Record::new();
+    record.encode(tags);
+    record
+}
+
+/// Encodes a page whose words are not all the same.
+fn encode_varied(tags: &PageTags, record: &mut Record) {
     let aligned = Aligned::of(tags);
-    let record = aligned.encode(tags);
-    if record.nr_words == 1 {
-        return record;
+    aligned.encode(tags, record);
+    let limit = record.nr_words;
+    if limit == 1 {
+        return;
     }
     // Without headers every run starts with an object, so the objects' tags tell how many there are.
     let nr_runs = match aligned.has_header() {
         true => bits::count_runs(&tags.0),
         false => bits::count_runs(record.words()),
     };
-    encode_irregular(tags, nr_runs, aligned).unwrap_or(record)
-}
-
-fn encode_repeated(word: u64) -> Record {
-    if word.rotate_left(4) == word {
-        return Record::new(Kind::Uniform, (word & 0xf) as u8, 0);
-    }
-    let mut record = Record::new(Kind::Repeat, 0, 1);
-    record.words[0] = word;
-    record
-}
-
-/// Encodes a page in fewer words than those of its aligned objects, if that can be done.
-fn encode_irregular(tags: &PageTags, nr_runs: usize, aligned: Aligned) -> Option<Record> {
-    let limit = aligned.nr_words();
+    // Objects that are not aligned, or are none, if that takes fewer words.
     let as_runs = runs::nr_words(nr_runs).filter(|nr| *nr < limit);
     let slab_limit = as_runs.unwrap_or(limit);
     let may_be_slab = nr_runs <= slab::max_runs(slab_limit, aligned);
     let may_be_mask = limit == MAX_WORDS && nr_runs <= mask::MAX_RUNS;
     if as_runs.is_none() && !may_be_slab && !may_be_mask {
-        return None;
+        return;
     }
     let boundaries = Boundaries::of(tags);
-    if may_be_slab && let Some(record) = slab::encode(tags, &boundaries, slab_limit) {
-        return Some(record);
+    if may_be_slab && slab::encode(tags, &boundaries, slab_limit, record) {
+        return;
     }
     if as_runs.is_some() {
-        return Some(runs::encode(tags, &boundaries, nr_runs));
+        runs::encode(tags, &boundaries, nr_runs, record);
+    } else if may_be_mask {
+        mask::encode(tags, &boundaries, nr_runs, record);
     }
-    if may_be_mask { mask::encode(tags, &boundaries, nr_runs) } else { None }
 }
 
 /// Decodes a record.
@@ -181,21 +194,23 @@ fn encode_irregular(tags: &PageTags, nr_runs: usize, aligned: Aligned) -> Option
 /// [`Malformed`] for everything that [`encode`] does not write: of all records that would represent
 /// a page, one is accepted.
 pub fn decode(shape: Shape, words: &[u64]) -> Result<PageTags, Malformed> {
-    let tags = expand(shape, words)?;
+    if shape.nr_words()? != words.len() {
+        return Err(Malformed);
+    }
+    let mut padded = [0; MAX_WORDS];
+    padded[..words.len()].copy_from_slice(words);
+    let tags = expand(shape, &padded)?;
     let record = encode(&tags);
     if record.shape == shape && record.words() == words { Ok(tags) } else { Err(Malformed) }
 }
 
 /// Decodes a record that [`encode`] has written, which is not checked in full: [`decode`] for those
-/// from elsewhere.
+/// from elsewhere. Zeroes follow its words.
 ///
 /// # Errors
 ///
 /// [`Malformed`] for a record that represents no page.
-pub(super) fn expand(shape: Shape, words: &[u64]) -> Result<PageTags, Malformed> {
-    if shape.nr_words()? != words.len() {
-        return Err(Malformed);
-    }
+pub(super) fn expand(shape: Shape, words: &[u64; MAX_WORDS]) -> Result<PageTags, Malformed> {
     match shape.kind {
         Kind::Uniform => Ok(PageTags::uniform(shape.arg)),
         Kind::Repeat => Ok(PageTags([words[0]; PageTags::WORDS])),

@@ -2,7 +2,7 @@
 //! This file allocates records of 16, 32, 64 and 128 bytes for the tags of swapped pages.
 //!
 //! A frame holds records of one size. Its first records are its header: words 0 to 3 are a bit map
-//! (set: free), as far as there are records, word 4 links it to its neighbours among the frames of
+//! (set: free), as many of them as the records need, word 4 links it to its neighbours among the frames of
 //! that size that have a free record. So the store needs no heap, and a frame that becomes empty is
 //! freed at once.
 
@@ -15,13 +15,13 @@ use crate::frame::word::FrameKind;
 use crate::frame::{AllocMode, OutOfMemory};
 use crate::system::System;
 
-/// Sizes of records, in 8-byte words.
-const CLASS_WORDS: [usize; NR_CLASSES] = [2, 4, 8, 16];
-/// How many sizes there are.
+/// How many sizes of records there are.
 pub(super) const NR_CLASSES: usize = 4;
 const HEADER_WORDS: usize = 5;
 const LINK_WORD: usize = 4;
 const NIL: u32 = 0;
+/// The map of a frame with nothing free.
+const FULL: Map = [0; 4];
 
 /// Names a record: a frame and a record within it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,7 +44,7 @@ impl RecordRef {
 
 /// Records of all sizes.
 pub(super) struct TagStore {
-    classes: SpinLock<[List; NR_CLASSES], lock_level::TagStore>,
+    lists: SpinLock<[List; NR_CLASSES], lock_level::TagStore>,
 }
 
 /// The records of one size.
@@ -56,68 +56,71 @@ struct List {
     nr_records: u64,
 }
 
-/// Shape of a frame of records.
-#[derive(Clone, Copy)]
-struct Class {
-    number: usize,
-    words: usize,
-}
-
-/// The bit map of a frame. Words beyond those that the class needs are 0.
+/// The bit map of a frame.
 type Map = [u64; 4];
 
+/// Shape of a frame of records.
+struct Class {
+    /// Words of a record.
+    words: usize,
+    /// Words of the map; those beyond are 0.
+    map_words: usize,
+    /// The map of a frame with nothing in use.
+    empty: Map,
+}
+
+static CLASSES: [Class; NR_CLASSES] = [Class::new(2), Class::new(4), Class::new(8), Class::new(16)];
+
 impl Class {
-    /// Returns the class of records of `words` words.
-    fn of_words(words: usize) -> Self {
-        let number = CLASS_WORDS.iter().position(|size| *size == words);
-        Self { number: number.expect("tag store: no such record size"), words }
-    }
-
-    fn nr_records(self) -> usize {
-        512 / self.words
-    }
-
-    /// Records at the start of a frame that its header takes up.
-    fn nr_header(self) -> usize {
-        HEADER_WORDS.div_ceil(self.words)
-    }
-
-    fn nr_map_words(self) -> usize {
-        self.nr_records().div_ceil(64)
-    }
-
-    /// The bit map of a frame with nothing in use.
-    fn empty_map(self) -> Map {
-        let mut map = [0; 4];
-        let last = u64::MAX >> (64 - self.nr_records().min(64));
-        map[..self.nr_map_words()].fill(last);
-        map[0] &= u64::MAX << self.nr_header();
-        map
-    }
-
-    fn load_map<M: Machine>(self, system: &System<M>, frame: Pfn) -> Map {
-        let mut map = [0; 4];
-        for (word, bits) in map[..self.nr_map_words()].iter_mut().enumerate() {
-            *bits = system.machine().load_word(frame, word);
+    const fn new(words: usize) -> Self {
+        let nr_records = 512 / words;
+        let mut empty = [0; 4];
+        // The first records are the header.
+        let mut record = HEADER_WORDS.div_ceil(words);
+        while record < nr_records {
+            empty[record / 64] |= 1 << (record % 64);
+            record += 1;
         }
+        Self { words, map_words: nr_records.div_ceil(64), empty }
+    }
+
+    /// Returns the number of the class of records of `words` words.
+    fn number_of(words: usize) -> usize {
+        match words {
+            2 => 0,
+            4 => 1,
+            8 => 2,
+            16 => 3,
+            _ => panic!("tag store: a record of {words} words"),
+        }
+    }
+
+    fn load_map<M: Machine>(&self, system: &System<M>, frame: Pfn) -> Map {
+        let mut map = [0; 4];
+        system.machine().load_words(frame, 0, &mut map[..self.map_words]);
         map
     }
+}
+
+/// Tells whether two maps are the same, without a call: they are short.
+fn is_same(a: &Map, b: &Map) -> bool {
+    a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }
 
 impl TagStore {
     pub fn new() -> Self {
         let list = List { head: NIL, nr_frames: 0, nr_records: 0 };
-        Self { classes: SpinLock::new([list; NR_CLASSES]) }
+        Self { lists: SpinLock::new([list; NR_CLASSES]) }
     }
 
     pub fn nr_frames(&self) -> u64 {
-        self.classes.lock().iter().map(|list| list.nr_frames).sum()
+        self.lists.lock().iter().map(|list| list.nr_frames).sum()
     }
 
     /// Returns the bytes in use by records of 16, 32, 64 and 128 bytes.
     pub fn bytes_in_use(&self) -> [u64; NR_CLASSES] {
-        let classes = self.classes.lock();
-        core::array::from_fn(|n| classes[n].nr_records * 8 * CLASS_WORDS[n] as u64)
+        let lists = self.lists.lock();
+        core::array::from_fn(|n| lists[n].nr_records * 8 * CLASSES[n].words as u64)
     }
 
     /// Stores a record.
@@ -130,9 +133,10 @@ impl TagStore {
         system: &System<M>,
         record: &[u64],
     ) -> Result<RecordRef, OutOfMemory> {
-        let class = Class::of_words(record.len());
-        let mut classes = self.classes.lock();
-        let list = &mut classes[class.number];
+        let number = Class::number_of(record.len());
+        let class = &CLASSES[number];
+        let mut lists = self.lists.lock();
+        let list = &mut lists[number];
         let frame = match list.head {
             NIL => add_frame(system, list, class)?,
             frame => Pfn::new(frame),
@@ -143,40 +147,36 @@ impl TagStore {
         let index = word * 64 + map[word].trailing_zeros() as usize;
         map[word] &= map[word] - 1;
         system.machine().store_word(frame, word, map[word]);
-        if map == [0; 4] {
+        if is_same(&map, &FULL) {
             unlink(system, &mut list.head, frame);
         }
         list.nr_records += 1;
-        for (n, word) in record.iter().enumerate() {
-            system.machine().store_word(frame, index * class.words + n, *word);
-        }
+        system.machine().store_words(frame, index * record.len(), record);
         Ok(RecordRef { frame, index })
     }
 
     /// Reads a record.
     pub fn read<M: Machine>(&self, system: &System<M>, at: RecordRef, record: &mut [u64]) {
-        let first = at.index * record.len();
-        for (n, word) in record.iter_mut().enumerate() {
-            *word = system.machine().load_word(at.frame, first + n);
-        }
+        system.machine().load_words(at.frame, at.index * record.len(), record);
     }
 
     /// Frees a record of `words` words.
     pub fn free<M: Machine>(&self, system: &System<M>, at: RecordRef, words: usize) {
-        let class = Class::of_words(words);
-        let mut classes = self.classes.lock();
-        let list = &mut classes[class.number];
+        let number = Class::number_of(words);
+        let class = &CLASSES[number];
+        let mut lists = self.lists.lock();
+        let list = &mut lists[number];
         let mut map = class.load_map(system, at.frame);
+        let was_full = is_same(&map, &FULL);
         let (word, bit) = (at.index / 64, 1 << (at.index % 64));
         assert!(map[word] & bit == 0, "tag store: {at:?} freed twice");
-        let was_full = map == [0; 4];
         map[word] |= bit;
         system.machine().store_word(at.frame, word, map[word]);
         list.nr_records -= 1;
         if was_full {
             link(system, &mut list.head, at.frame);
         }
-        if map == class.empty_map() {
+        if is_same(&map, &class.empty) {
             unlink(system, &mut list.head, at.frame);
             system.free_frame(at.frame);
             list.nr_frames -= 1;
@@ -187,12 +187,10 @@ impl TagStore {
 fn add_frame<M: Machine>(
     system: &System<M>,
     list: &mut List,
-    class: Class,
+    class: &Class,
 ) -> Result<Pfn, OutOfMemory> {
     let frame = system.alloc_frame_as(FrameKind::TagStore, AllocMode::Reserve)?;
-    for (word, bits) in class.empty_map().iter().enumerate() {
-        system.machine().store_word(frame, word, *bits);
-    }
+    system.machine().store_words(frame, 0, &class.empty);
     link(system, &mut list.head, frame);
     list.nr_frames += 1;
     Ok(frame)

@@ -68,9 +68,9 @@ impl Aligned {
     }
 
     /// Encodes the page that consists of such objects.
-    pub fn encode(self, tags: &PageTags) -> Record {
+    pub fn encode(self, tags: &PageTags, record: &mut Record) {
         let header = if self.has_header { HEADER } else { 0 };
-        let mut record = Record::new(Kind::Aligned, self.log2 as u8 | header, self.nr_words());
+        record.start(Kind::Aligned, self.log2 as u8 | header, self.nr_words());
         // An object's second granule tells its tag as well as its first, and when that is a header.
         let shift = if self.has_header { 4 } else { 0 };
         match self.log2 {
@@ -80,15 +80,14 @@ impl Aligned {
             3 => collect::<32>(tags, shift, &mut record.words),
             _ => collect::<64>(tags, shift, &mut record.words),
         }
-        record
     }
 
     /// Returns the page that a record of this shape describes.
-    pub fn expand(self, words: &[u64]) -> PageTags {
+    pub fn expand(self, words: &[u64; MAX_WORDS]) -> PageTags {
         let repeat =
             fields(1, 4) >> (64 - (4 << self.log2)) & if self.has_header { !1 } else { !0 };
         match self.log2 {
-            0 => PageTags(core::array::from_fn(|n| words[n])),
+            0 => PageTags(*words),
             1 => distribute::<8>(words, repeat),
             2 => distribute::<16>(words, repeat),
             3 => distribute::<32>(words, repeat),

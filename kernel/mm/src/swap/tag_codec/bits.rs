@@ -3,7 +3,7 @@
 
 use hal::PageTags;
 
-use super::{GRANULES, Malformed};
+use super::{GRANULES, MAX_WORDS};
 
 /// Returns a word with the low `width` bits of each `pitch` bits set.
 pub const fn fields(width: u32, pitch: u32) -> u64 {
@@ -80,6 +80,13 @@ impl GranuleMap {
         Self::collect(|word| !nonzero(tags.0[word]) & fields(1, 4))
     }
 
+    /// Collects some granules.
+    pub fn of(granules: &[usize]) -> Self {
+        let mut map = [0; 4];
+        granules.iter().for_each(|granule| map[granule / 64] |= 1 << (granule % 64));
+        Self(map)
+    }
+
     /// Combines two maps.
     pub fn zip(self, other: Self, f: impl Fn(u64, u64) -> u64) -> Self {
         Self(core::array::from_fn(|n| f(self.0[n], other.0[n])))
@@ -141,47 +148,93 @@ impl Boundaries {
         }))
     }
 
-    /// Calls `visit` with start and end of each run, in order.
-    pub fn for_each_run(self, mut visit: impl FnMut(usize, usize)) {
-        let mut start = 0;
+    /// Calls `visit` with the first granule of each run.
+    pub fn for_each_run(self, mut visit: impl FnMut(usize)) {
+        visit(0);
         for (word, mut bits) in self.0.0.into_iter().enumerate() {
             while bits != 0 {
-                let end = word * 64 + bits.trailing_zeros() as usize;
+                visit(word * 64 + bits.trailing_zeros() as usize);
                 bits &= bits - 1;
-                visit(start, end);
-                start = end;
             }
         }
-        visit(start, GRANULES);
     }
 }
 
 /// Returns tag `index` of a string of tags.
-pub fn tag_at(words: &[u64], index: usize) -> u8 {
-    (words[index / 16] >> (index % 16 * 4) & 0xf) as u8
+pub fn tag_at(words: &[u64; MAX_WORDS], index: usize) -> u8 {
+    (words[index / 16 % MAX_WORDS] >> (index % 16 * 4) & 0xf) as u8
 }
 
 /// Adds tag `index` to a string of tags, in which it is still 0.
-pub fn put_tag(words: &mut [u64], index: usize, tag: u8) {
-    words[index / 16] |= u64::from(tag) << (index % 16 * 4);
+pub fn put_tag(words: &mut [u64; MAX_WORDS], index: usize, tag: u8) {
+    words[index / 16 % MAX_WORDS] |= u64::from(tag) << (index % 16 * 4);
 }
 
-/// Gives the granules from `start` up to `end` their tag, which is still 0.
-pub fn paint(page: &mut PageTags, start: usize, end: usize, tag: u8) {
-    if start >= end {
-        return;
+/// Writes a string of tags from its start.
+pub struct TagWriter<'a> {
+    words: &'a mut [u64; MAX_WORDS],
+    nr: usize,
+    /// The last tags, the last of them highest.
+    last: u64,
+}
+
+impl<'a> TagWriter<'a> {
+    /// Starts at the first of `words`.
+    pub fn new(words: &'a mut [u64; MAX_WORDS]) -> Self {
+        Self { words, nr: 0, last: 0 }
     }
-    let pattern = PageTags::uniform(tag).0[0];
-    let (first, last) = (start / 16, (end - 1) / 16);
-    let head = pattern << (start % 16 * 4);
-    let tail = u64::MAX >> (60 - (end - 1) % 16 * 4);
-    if first == last {
-        page.0[first] |= head & tail;
-        return;
+
+    /// Writes the tag in the low bits of `tag`.
+    #[inline(always)]
+    pub fn push(&mut self, tag: u64) {
+        self.last = self.last >> 4 | tag << 60;
+        self.nr += 1;
+        if self.nr.is_multiple_of(16) {
+            self.words[(self.nr / 16 - 1) % MAX_WORDS] = self.last;
+        }
     }
-    page.0[first] |= head;
-    page.0[first + 1..last].fill(pattern);
-    page.0[last] |= pattern & tail;
+
+    /// Writes what is left.
+    pub fn finish(self) {
+        if !self.nr.is_multiple_of(16) {
+            self.words[self.nr / 16 % MAX_WORDS] = self.last >> (64 - self.nr % 16 * 4);
+        }
+    }
+}
+
+/// A page of which is known where its tags change.
+pub struct Changes {
+    /// Each granule's tag, exclusive or that of the granule before.
+    changes: [u64; MAX_WORDS],
+    last: u8,
+}
+
+impl Changes {
+    /// Starts with a page of tag 0.
+    pub fn new() -> Self {
+        Self { changes: [0; MAX_WORDS], last: 0 }
+    }
+
+    /// Gives the tag to all granules from `granule` on, which is not before that of the last call.
+    #[inline(always)]
+    pub fn at(&mut self, granule: usize, tag: u8) {
+        debug_assert!(granule < GRANULES);
+        self.changes[granule / 16 % MAX_WORDS] ^= u64::from(tag ^ self.last) << (granule % 16 * 4);
+        self.last = tag;
+    }
+
+    /// Returns the page.
+    pub fn finish(self) -> PageTags {
+        let mut before = 0;
+        PageTags(self.changes.map(|changes| {
+            let mut tags = changes ^ before;
+            for distance in [4, 8, 16, 32] {
+                tags ^= tags << distance;
+            }
+            before = tags >> 60;
+            tags
+        }))
+    }
 }
 
 /// A position in a little-endian bit string.
@@ -192,31 +245,21 @@ pub struct Cursor {
 
 impl Cursor {
     /// Writes the next `width` bits, which are still 0.
-    pub fn put(&mut self, words: &mut [u64], value: u64, width: usize) {
+    pub fn put(&mut self, words: &mut [u64; MAX_WORDS], value: u64, width: usize) {
         let (word, shift) = (self.bit / 64, self.bit % 64);
-        words[word] |= value << shift;
-        if shift + width > 64 {
-            words[word + 1] |= value >> (64 - shift);
-        }
+        words[word % MAX_WORDS] |= value << shift;
+        // What does not fit; in two steps, because a shift by 64 is none.
+        words[(word + 1) % MAX_WORDS] |= value >> 1 >> (63 - shift);
         self.bit += width;
     }
 
     /// Reads the next `width` bits.
-    ///
-    /// # Errors
-    ///
-    /// [`Malformed`] beyond the end.
-    pub fn take(&mut self, words: &[u64], width: usize) -> Result<u64, Malformed> {
+    pub fn take(&mut self, words: &[u64; MAX_WORDS], width: usize) -> u64 {
         let (word, shift) = (self.bit / 64, self.bit % 64);
-        if self.bit + width > words.len() * 64 {
-            return Err(Malformed);
-        }
-        let mut value = words[word] >> shift;
-        if shift + width > 64 {
-            value |= words[word + 1] << (64 - shift);
-        }
+        let next = words[(word + 1) % MAX_WORDS];
+        let value = words[word % MAX_WORDS] >> shift | next << 1 << (63 - shift);
         self.bit += width;
-        Ok(value & ((1 << width) - 1))
+        value & ((1 << width) - 1)
     }
 }
 
@@ -255,14 +298,14 @@ mod tests {
     }
 
     #[test]
-    fn painting_leaves_neighbours_alone() {
-        for (start, end) in [(0, 256), (0, 1), (15, 16), (15, 17), (16, 32), (17, 200), (9, 9)] {
-            let mut page = PageTags::ZERO;
-            paint(&mut page, start, end, 0xb);
-            for granule in 0..GRANULES {
-                let tag = if (start..end).contains(&granule) { 0xb } else { 0 };
-                assert_eq!(page.get(granule), tag, "{start}..{end}: {granule}");
-            }
+    fn a_page_follows_from_its_changes() {
+        let mut changes = Changes::new();
+        let runs = [(0, 3), (1, 4), (15, 0), (16, 4), (17, 5), (200, 5), (255, 0xf)];
+        runs.into_iter().for_each(|(granule, tag)| changes.at(granule, tag));
+        let page = changes.finish();
+        for granule in 0..GRANULES {
+            let (_, tag) = runs.into_iter().rfind(|(start, _)| *start <= granule).unwrap();
+            assert_eq!(page.get(granule), tag, "{granule}");
         }
     }
 

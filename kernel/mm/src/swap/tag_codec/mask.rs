@@ -4,12 +4,13 @@
 
 use hal::PageTags;
 
-use super::bits::{Boundaries, GranuleMap, paint, put_tag, tag_at};
-use super::{Kind, Malformed, Record};
+use super::bits::{Boundaries, Changes, GranuleMap, put_tag, tag_at};
+use super::{Kind, MAX_WORDS, Malformed, Record};
 
 const NR_WORDS: usize = 8;
-/// Words of the map; tags follow.
+/// Words of the map, and the room that it takes in tags; they follow.
 const MAP_WORDS: usize = 4;
+const MAP_TAGS: usize = 16 * MAP_WORDS;
 const MAX_TAGS: usize = 64;
 /// Most runs that are worth a look.
 pub const MAX_RUNS: usize = 2 * MAX_TAGS + 1;
@@ -55,33 +56,33 @@ pub fn nr_words_of(arg: u8) -> Result<usize, Malformed> {
 }
 
 /// Encodes a page of at most [`MAX_RUNS`] runs, if it can be done.
-pub fn encode(tags: &PageTags, boundaries: &Boundaries, nr_runs: usize) -> Option<Record> {
-    let common = match nr_runs <= MAX_TAGS {
+pub fn encode(tags: &PageTags, boundaries: &Boundaries, nr_runs: usize, record: &mut Record) {
+    let common = [0, 1].into_iter().find_map(|parity| match nr_runs <= MAX_TAGS {
         true => None,
-        false => {
-            Some([0, 1].into_iter().find_map(|parity| find(tags, boundaries, nr_runs, parity))?)
-        }
-    };
-    let mut record = Record::new(Kind::Mask, common.map_or(0, Common::arg), NR_WORDS);
-    let (map, list) = record.words.split_at_mut(MAP_WORDS);
-    map.copy_from_slice(&boundaries.0.0);
-    let (mut run, mut index) = (0, 0);
-    boundaries.for_each_run(|start, _| {
+        false => find(tags, boundaries, nr_runs, parity),
+    });
+    if nr_runs > MAX_TAGS && common.is_none() {
+        return;
+    }
+    record.start(Kind::Mask, common.map_or(0, Common::arg), NR_WORDS);
+    record.words[..MAP_WORDS].copy_from_slice(&boundaries.0.0);
+    let (mut run, mut index) = (0, MAP_TAGS);
+    boundaries.for_each_run(|start| {
         if common.is_none_or(|common| !common.includes(run)) {
-            put_tag(list, index, tags.get(start));
+            put_tag(&mut record.words, index, tag_at(&tags.0, start));
             index += 1;
         }
         run += 1;
     });
-    Some(record)
 }
 
 /// Returns the tag of all runs of this parity, if they have the same and the others fit.
 fn find(tags: &PageTags, boundaries: &Boundaries, nr_runs: usize, parity: usize) -> Option<Common> {
     let (mut run, mut tag, mut is_common) = (0, None, true);
-    boundaries.for_each_run(|start, _| {
+    boundaries.for_each_run(|start| {
+        let this = tag_at(&tags.0, start);
         if run % 2 == parity {
-            is_common &= *tag.get_or_insert(tags.get(start)) == tags.get(start);
+            is_common &= *tag.get_or_insert(this) == this;
         }
         run += 1;
     });
@@ -90,27 +91,26 @@ fn find(tags: &PageTags, boundaries: &Boundaries, nr_runs: usize, parity: usize)
 }
 
 /// Returns the page that a record describes.
-pub fn expand(arg: u8, words: &[u64]) -> Result<PageTags, Malformed> {
+pub fn expand(arg: u8, words: &[u64; MAX_WORDS]) -> Result<PageTags, Malformed> {
     let common = Common::from_arg(arg)?;
-    let (map, list) = words.split_at(MAP_WORDS);
-    let map = GranuleMap(core::array::from_fn(|n| map[n]));
+    let map = GranuleMap([words[0], words[1], words[2], words[3]]);
     let nr_runs = map.count() + 1;
     let nr_tags = common.map_or(nr_runs, |common| common.nr_others(nr_runs));
     if map.0[0] & 1 != 0 || nr_tags > MAX_TAGS {
         return Err(Malformed);
     }
-    let mut page = PageTags::ZERO;
-    let (mut run, mut index) = (0, 0);
-    Boundaries(map).for_each_run(|start, end| {
+    let mut page = Changes::new();
+    let (mut run, mut index) = (0, MAP_TAGS);
+    Boundaries(map).for_each_run(|start| {
         let tag = match common {
             Some(common) if common.includes(run) => common.tag,
             _ => {
                 index += 1;
-                tag_at(list, index - 1)
+                tag_at(words, index - 1)
             }
         };
-        paint(&mut page, start, end, tag);
+        page.at(start, tag);
         run += 1;
     });
-    Ok(page)
+    Ok(page.finish())
 }

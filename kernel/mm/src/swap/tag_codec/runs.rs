@@ -7,8 +7,8 @@
 
 use hal::PageTags;
 
-use super::bits::{Boundaries, Cursor, paint, put_tag, tag_at};
-use super::{GRANULES, Kind, Malformed, Record};
+use super::bits::{Boundaries, Changes, Cursor, put_tag, tag_at};
+use super::{GRANULES, Kind, MAX_WORDS, Malformed, Record};
 
 /// Most runs that are encoded as such.
 const MAX_RUNS: usize = 23;
@@ -27,43 +27,42 @@ pub fn nr_words(nr_runs: usize) -> Option<usize> {
 }
 
 /// Encodes a page of `nr_runs` runs, for which [`nr_words`] has an answer.
-pub fn encode(tags: &PageTags, boundaries: &Boundaries, nr_runs: usize) -> Record {
+pub fn encode(tags: &PageTags, boundaries: &Boundaries, nr_runs: usize, record: &mut Record) {
     let nr_words = nr_words(nr_runs).expect("no record has so many runs");
-    let mut record = Record::new(Kind::Runs, nr_runs as u8, nr_words);
-    let mut lens = [0; MAX_RUNS];
-    let (mut run, mut longest) = (0, 0);
-    boundaries.for_each_run(|start, end| {
-        put_tag(&mut record.words, run, tags.get(start));
-        lens[run] = end - start;
-        if lens[run] > lens[longest] {
-            longest = run;
-        }
+    record.start(Kind::Runs, nr_runs as u8, nr_words);
+    let mut starts = [GRANULES; MAX_RUNS + 1];
+    let mut run = 0;
+    boundaries.for_each_run(|start| {
+        put_tag(&mut record.words, run, tag_at(&tags.0, start));
+        starts[run] = start;
         run += 1;
     });
+    let len_of = |run: usize| starts[run + 1] - starts[run];
+    let longest = (0..nr_runs).rev().max_by_key(|run| len_of(*run)).unwrap_or(0);
     let mut cursor = Cursor { bit: 4 * nr_runs };
     cursor.put(&mut record.words, longest as u64, INDEX_BITS);
-    for (_, len) in lens[..nr_runs].iter().enumerate().filter(|(run, _)| *run != longest) {
-        cursor.put(&mut record.words, *len as u64 - 1, LENGTH_BITS);
+    for run in (0..nr_runs).filter(|run| *run != longest) {
+        cursor.put(&mut record.words, len_of(run) as u64 - 1, LENGTH_BITS);
     }
-    record
 }
 
 /// Returns the page that a record of `nr_runs` runs describes.
-pub fn expand(nr_runs: usize, words: &[u64]) -> Result<PageTags, Malformed> {
+pub fn expand(nr_runs: usize, words: &[u64; MAX_WORDS]) -> Result<PageTags, Malformed> {
     let mut cursor = Cursor { bit: 4 * nr_runs };
-    let longest = cursor.take(words, INDEX_BITS)? as usize;
+    let longest = cursor.take(words, INDEX_BITS) as usize;
     let mut lens = [0; MAX_RUNS];
-    for run in (0..nr_runs).filter(|run| *run != longest) {
-        lens[run] = cursor.take(words, LENGTH_BITS)? as usize + 1;
+    let lens = lens.get_mut(..nr_runs).ok_or(Malformed)?;
+    for (_, len) in lens.iter_mut().enumerate().filter(|(run, _)| *run != longest) {
+        *len = cursor.take(words, LENGTH_BITS) as usize + 1;
     }
     let known: usize = lens.iter().sum();
     let rest = GRANULES.checked_sub(known).filter(|len| *len > 0).ok_or(Malformed)?;
-    *lens[..nr_runs].get_mut(longest).ok_or(Malformed)? = rest;
-    let mut page = PageTags::ZERO;
+    *lens.get_mut(longest).ok_or(Malformed)? = rest;
+    let mut page = Changes::new();
     let mut start = 0;
-    for (run, len) in lens[..nr_runs].iter().enumerate() {
-        paint(&mut page, start, start + len, tag_at(words, run));
+    for (run, len) in lens.iter().enumerate() {
+        page.at(start, tag_at(words, run));
         start += len;
     }
-    Ok(page)
+    Ok(page.finish())
 }

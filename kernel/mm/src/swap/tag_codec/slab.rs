@@ -5,16 +5,28 @@
 use hal::PageTags;
 
 use super::aligned::Aligned;
-use super::bits::{Boundaries, GranuleMap, paint, put_tag, tag_at};
+use super::bits::{Boundaries, Changes, GranuleMap, TagWriter, tag_at};
 use super::{GRANULES, Kind, MAX_WORDS, Malformed, Record};
 
-/// The smallest object of each size of records, with their words. A page has at most
-/// 1 + 255 / size objects, rounded up, and a record 8 bits besides their tags.
-const CLASSES: [(usize, usize); 4] = [(20, 1), (9, 2), (5, 4), (3, 8)];
 const MAX_SIZE: usize = 0x7f;
 const HEADER: u8 = 0x80;
 /// The phase takes the room of so many tags.
 const PHASE_TAGS: usize = 2;
+
+/// Granules whose number is a multiple of the index.
+static MULTIPLES: [GranuleMap; MAX_SIZE + 1] = {
+    let mut maps = [GranuleMap([1, 0, 0, 0]); MAX_SIZE + 1];
+    let mut size = 1;
+    while size <= MAX_SIZE {
+        let mut at = size;
+        while at < GRANULES {
+            maps[size].0[at / 64] |= 1 << (at % 64);
+            at += size;
+        }
+        size += 1;
+    }
+    maps
+};
 
 /// Where the objects of a page are.
 #[derive(Clone, Copy)]
@@ -27,9 +39,16 @@ struct Slab {
     has_header: bool,
 }
 
+/// Returns the words of a record of objects of this size: a page has at most 1 + 255 / size of them,
+/// rounded up, and a record 8 bits besides their tags.
 fn nr_words(size: usize) -> Option<usize> {
-    let class = CLASSES.iter().find(|(smallest, _)| size >= *smallest)?;
-    (size <= MAX_SIZE).then_some(class.1)
+    match size {
+        20..=MAX_SIZE => Some(1),
+        9..20 => Some(2),
+        5..9 => Some(4),
+        3..5 => Some(8),
+        _ => None,
+    }
 }
 
 /// Returns the words of a record with this parameter.
@@ -40,48 +59,79 @@ pub fn nr_words_of(arg: u8) -> Result<usize, Malformed> {
 /// Returns the most runs of a page whose record has fewer than `limit` words. `aligned` is known of
 /// the page.
 pub fn max_runs(limit: usize, aligned: Aligned) -> usize {
-    let Some((size, _)) = CLASSES.iter().rev().find(|(_, words)| *words < limit) else { return 0 };
-    let nr_objects = 1 + (GRANULES - 1).div_ceil(*size);
+    let smallest = match limit {
+        16 => 3_usize,
+        8 => 5,
+        4 => 9,
+        2 => 20,
+        _ => return 0,
+    };
+    let nr_objects = 1 + (GRANULES - 1).div_ceil(smallest);
     // Where all runs start at even granules, no header is between two objects.
     let is_plain = !aligned.is_any() && !aligned.has_header();
     1 + if is_plain { nr_objects } else { 2 * nr_objects }
 }
 
-/// Encodes a page in fewer than `limit` words; without headers if it can be done both ways.
-pub fn encode(tags: &PageTags, boundaries: &Boundaries, limit: usize) -> Option<Record> {
+/// Encodes a page in fewer than `limit` words, without headers if it can be done both ways, and
+/// tells whether it can be done.
+pub fn encode(tags: &PageTags, starts: &Boundaries, limit: usize, record: &mut Record) -> bool {
     let fits = |slab: &Slab| nr_words(slab.size).is_some_and(|nr| nr < limit);
-    let plain = Slab::through(boundaries.0, false).filter(fits);
-    let slab = plain.or_else(|| Slab::with_headers(tags, boundaries).filter(fits))?;
-    let header = if slab.has_header { HEADER } else { 0 };
-    let nr_words = nr_words(slab.size)?;
-    debug_assert!(nr_words < MAX_WORDS);
-    let mut record = Record::new(Kind::Slab, slab.size as u8 | header, nr_words);
-    record.words[0] = slab.phase as u64;
-    let mut index = PHASE_TAGS;
-    slab.for_each_object(|start, _| {
-        put_tag(&mut record.words, index, tags.get(start));
-        index += 1;
-    });
-    Some(record)
+    let plain = Slab::through(starts.0, false).filter(fits);
+    match plain.or_else(|| Slab::with_headers(tags, starts).filter(fits)) {
+        Some(slab) => slab.encode(tags, record),
+        None => return false,
+    }
+    true
 }
 
 /// Returns the page that a record describes.
-pub fn expand(arg: u8, words: &[u64]) -> Result<PageTags, Malformed> {
-    let (size, has_header) = ((arg & !HEADER).into(), arg & HEADER != 0);
+pub fn expand(arg: u8, words: &[u64; MAX_WORDS]) -> Result<PageTags, Malformed> {
+    let (size, header) = (usize::from(arg & !HEADER), usize::from(arg >> 7));
     let phase = (words[0] & 0xff) as usize;
     if phase >= size {
         return Err(Malformed);
     }
-    let mut page = PageTags::ZERO;
+    let mut page = Changes::new();
     let mut index = PHASE_TAGS;
-    Slab { size, phase, has_header }.for_each_object(|start, end| {
-        paint(&mut page, start, end, tag_at(words, index));
+    if phase > 0 {
+        page.at(0, tag_at(words, index));
         index += 1;
-    });
-    Ok(page)
+    }
+    let mut at = phase;
+    while at + header < GRANULES {
+        if header > 0 {
+            page.at(at, 0);
+        }
+        page.at(at + header, tag_at(words, index));
+        index += 1;
+        at += size;
+    }
+    if at < GRANULES {
+        // A header, and its object beyond the page.
+        page.at(at, 0);
+    }
+    Ok(page.finish())
 }
 
 impl Slab {
+    fn encode(self, tags: &PageTags, record: &mut Record) {
+        let nr_words = nr_words(self.size).expect("it fits");
+        let header = if self.has_header { HEADER } else { 0 };
+        record.start(Kind::Slab, self.size as u8 | header, nr_words);
+        let mut list = TagWriter::new(&mut record.words);
+        list.push(self.phase as u64);
+        list.push(self.phase as u64 >> 4);
+        if self.phase > 0 {
+            list.push(tags.0[0]);
+        }
+        let mut at = self.phase + usize::from(self.has_header);
+        while at < GRANULES {
+            list.push(tags.0[at / 16 % MAX_WORDS] >> (at % 16 * 4));
+            at += self.size;
+        }
+        list.finish();
+    }
+
     /// Returns the largest objects such that one starts at each granule of `starts`.
     fn through(starts: GranuleMap, has_header: bool) -> Option<Self> {
         let first = starts.first()?;
@@ -108,28 +158,11 @@ impl Slab {
         let headers = multiples(slab.size).shifted_up(slab.phase);
         headers.without(zeroes).is_empty().then_some(slab)
     }
-
-    /// Calls `visit` with start and end of the part of each object that has its tag.
-    fn for_each_object(self, mut visit: impl FnMut(usize, usize)) {
-        if self.phase > 0 {
-            visit(0, self.phase);
-        }
-        let header = usize::from(self.has_header);
-        for start in (self.phase + header..GRANULES).step_by(self.size) {
-            visit(start, GRANULES.min(start - header + self.size));
-        }
-    }
 }
 
-/// Returns the granules whose number is a multiple of `size`, which may be 0.
+/// Returns the granules whose number is a multiple of `size`, which may be 0 and is below 256.
 fn multiples(size: usize) -> GranuleMap {
-    let mut map = GranuleMap([1, 0, 0, 0]);
-    let mut filled = size;
-    while (1..GRANULES).contains(&filled) {
-        map = map.zip(map.shifted_up(filled), |these, next| these | next);
-        filled *= 2;
-    }
-    map
+    MULTIPLES.get(size).copied().unwrap_or_else(|| GranuleMap::of(&[0, size]))
 }
 
 fn greatest_common_divisor(mut a: usize, mut b: usize) -> usize {
