@@ -160,3 +160,34 @@ fn pages_that_may_only_be_written_take_a_store_after_fork() {
         world.audit();
     });
 }
+
+#[test]
+fn many_pages_that_cannot_go_do_not_keep_active_ones_from_going() {
+    use hal::sim::{Adversary, SimConfig};
+    use std::sync::Arc;
+
+    // 512 frames.
+    let world = World::new(SimConfig { adversary: Adversary::CALM, ..config(0) });
+    // Two processes have used these: the first look at them makes them active.
+    let mut user = world.process(CPU0);
+    let used = user.map(100, RW);
+    used.pages().for_each(|page| user.write(page, 0, 1));
+    let mut child = user.fork(CPU0);
+    child.verify_all();
+    // These are somebody's to hold as soon as they are there.
+    let mut holder = world.process(CPU0);
+    let held = holder.map(440, RW);
+    let mm = Arc::clone(&holder.mm);
+    let mut holds = Vec::new();
+    for page in held.pages() {
+        holder.write(page, 0, 1);
+        holds.push(holder.call(|_| mm.hold_folio_of(page)).expect("a mapped page"));
+    }
+    assert!(user.mm.stats().swap > 50, "active pages went");
+    holder.call(|_| drop(holds));
+    for mut p in [holder, user, child] {
+        p.verify_all();
+        p.exit();
+    }
+    world.audit();
+}

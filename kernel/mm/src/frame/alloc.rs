@@ -43,9 +43,7 @@ impl<M: Machine> System<M> {
     #[cold]
     fn alloc_frame_slow(&self, mode: AllocMode) -> Result<Pfn, OutOfMemory> {
         loop {
-            if self.may_take(1, mode)
-                && let Some(pfn) = self.front().refill_and_pop(self.machine().cpu())
-            {
+            if let Some(pfn) = self.refill_and_pop(mode) {
                 return Ok(pfn);
             }
             if !self.make_room(Order::PAGE, mode) {
@@ -54,23 +52,34 @@ impl<M: Machine> System<M> {
         }
         // Other CPUs' caches may hold the last frames.
         self.front().drain_all();
-        match self.may_take(1, mode) {
-            true => self.front().refill_and_pop(self.machine().cpu()).ok_or(OutOfMemory),
-            false => Err(OutOfMemory),
-        }
+        self.refill_and_pop(mode).ok_or(OutOfMemory)
     }
 
-    /// Tells whether `mode` may take `nr` frames now, and wakes the background thread if they are
-    /// few.
+    /// Takes a frame, and others into this CPU's cache. What is kept for reclaim is no stock for those
+    /// who come next.
+    fn refill_and_pop(&self, mode: AllocMode) -> Option<Pfn> {
+        let most = match mode {
+            AllocMode::Reserve => self.spare_frames(mode).min(1),
+            _ => self.spare_frames(mode),
+        };
+        self.front().refill_and_pop(self.machine().cpu(), most)
+    }
+
+    /// Tells whether `mode` may take `nr` frames now.
     fn may_take(&self, nr: u64, mode: AllocMode) -> bool {
+        self.spare_frames(mode) >= nr
+    }
+
+    /// Returns how many frames `mode` may take now, and wakes the background thread if there are few.
+    fn spare_frames(&self, mode: AllocMode) -> u64 {
         let free = self.front().nr_free();
         let marks = self.watermarks();
         if free < marks.low {
             self.wake_kswapd();
         }
         match mode {
-            AllocMode::MayReclaim | AllocMode::NoReclaim => free >= marks.min + nr,
-            AllocMode::Reserve => free >= nr,
+            AllocMode::MayReclaim | AllocMode::NoReclaim => free.saturating_sub(marks.min),
+            AllocMode::Reserve => free,
         }
     }
 

@@ -56,10 +56,12 @@ impl FrameFront {
         self.caches.of(cpu).lock().pop()
     }
 
-    /// Fills the cache of `cpu` with a batch, as far as frames are left, and takes one of them.
-    pub fn refill_and_pop(&self, cpu: CpuId) -> Option<Pfn> {
+    /// Fills the cache of `cpu` with a batch, of `most` frames at most, as far as frames are left, and
+    /// takes one of the cache.
+    pub fn refill_and_pop(&self, cpu: CpuId, most: u64) -> Option<Pfn> {
         let mut cache = self.caches.of(cpu).lock();
-        let want = BATCH.min(cache.remaining_capacity() as u32);
+        let room = cache.remaining_capacity() as u64;
+        let want = room.min(BATCH.into()).min(most) as u32;
         let before = cache.len();
         let mut blocks = self.blocks.lock();
         if blocks.nr_free() < want as u64 {

@@ -5,7 +5,7 @@ use base::{Order, lock_level};
 use hal::Machine;
 
 use super::lru::ListKind;
-use super::scan::Reclaimer;
+use super::scan::{Reclaimer, Trim};
 use crate::events::MmEvent;
 use crate::system::System;
 
@@ -23,14 +23,15 @@ impl<M: Machine> System<M> {
         let goal = GOAL.max(order.nr_pages() as u64);
         let mut reclaimed = 0;
         for priority in (0..=PRIORITIES).rev() {
-            reclaimed += self.shrink((self.nr_listed() >> priority).max(GOAL), Reclaimer::Direct);
+            let nr_scan = (self.nr_listed() >> priority).max(GOAL);
+            reclaimed += self.shrink(nr_scan, Reclaimer::Direct, Trim::Longer);
             if reclaimed >= goal {
                 return true;
             }
         }
         // At last twice over everything: the first pass may only have cleared access bits. What
         // cannot go is put back on the lists, so the end is a number of pages, not empty lists.
-        reclaimed > 0 || self.shrink(2 * self.nr_listed(), Reclaimer::Direct) > 0
+        reclaimed > 0 || self.shrink(2 * self.nr_listed(), Reclaimer::Direct, Trim::Always) > 0
     }
 
     fn nr_listed(&self) -> u64 {

@@ -4,7 +4,7 @@
 use base::sync::atomic::Ordering;
 use hal::{Machine, WaitChannel};
 
-use super::scan::Reclaimer;
+use super::scan::{Reclaimer, Trim};
 use crate::events::MmEvent;
 use crate::system::System;
 
@@ -44,7 +44,7 @@ impl<M: Machine> System<M> {
 
     fn reclaim_to_high(&self) {
         while self.front().nr_free() < self.watermarks().high {
-            if self.shrink(STRIDE, Reclaimer::Kswapd) == 0 {
+            if self.shrink(STRIDE, Reclaimer::Kswapd, Trim::Longer) == 0 {
                 // Nothing to be had. Whoever needs memory will find out for itself.
                 return;
             }

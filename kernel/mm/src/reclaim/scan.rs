@@ -32,6 +32,15 @@ pub(super) enum Reclaimer {
     Direct,
 }
 
+/// When the active list is trimmed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Trim {
+    /// While it is the longer one.
+    Longer,
+    /// Whatever its length: nothing on the inactive list could go, and there may be much of that.
+    Always,
+}
+
 /// What the recent use of a page says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Verdict {
@@ -48,14 +57,17 @@ impl<M: Machine> System<M> {
         // A page found accessed goes one round more, and one on the active list two.
         for _ in 0..4 {
             if reclaimed < nr_pages {
-                reclaimed += self.shrink(nr_pages - reclaimed, Reclaimer::Direct);
+                reclaimed += self.shrink(nr_pages - reclaimed, Reclaimer::Direct, Trim::Longer);
             }
+        }
+        if reclaimed == 0 {
+            reclaimed = self.shrink(nr_pages, Reclaimer::Direct, Trim::Always);
         }
         reclaimed
     }
 
     /// Looks at about `nr_scan` pages and returns how many were reclaimed.
-    pub(super) fn shrink(&self, nr_scan: u64, who: Reclaimer) -> u64 {
+    pub(super) fn shrink(&self, nr_scan: u64, who: Reclaimer, trim: Trim) -> u64 {
         let nr_cpus = self.machine().nr_cpus();
         let mut left = nr_scan as i64;
         // What nothing maps goes first.
@@ -63,7 +75,7 @@ impl<M: Machine> System<M> {
         let mut idle_shards = 0;
         while left > 0 && idle_shards < nr_cpus {
             let shard = self.reclaim().next_shard.fetch_add(1, Ordering::Relaxed) % nr_cpus;
-            let (seen, freed) = self.shrink_shard(CpuId::new(shard), who);
+            let (seen, freed) = self.shrink_shard(CpuId::new(shard), who, trim);
             idle_shards = if seen == 0 { idle_shards + 1 } else { 0 };
             left -= seen as i64;
             reclaimed += freed;
@@ -73,8 +85,8 @@ impl<M: Machine> System<M> {
     }
 
     /// Looks at a batch of one shard. Returns (pages seen, pages reclaimed).
-    fn shrink_shard(&self, shard: CpuId, who: Reclaimer) -> (u64, u64) {
-        self.trim_active(shard);
+    fn shrink_shard(&self, shard: CpuId, who: Reclaimer, trim: Trim) -> (u64, u64) {
+        self.trim_active(shard, trim);
         let lru = self.lru();
         let (isolated, seen) = self.isolate_batch(shard, ListKind::Inactive);
         let mut eviction = Eviction::new(self);
@@ -114,10 +126,11 @@ impl<M: Machine> System<M> {
         (isolated, seen)
     }
 
-    /// Moves a batch from the active to the inactive list while the active one is longer.
-    fn trim_active(&self, shard: CpuId) {
+    /// Moves a batch from the active to the inactive list, as `trim` says.
+    fn trim_active(&self, shard: CpuId, trim: Trim) {
         let lru = self.lru();
-        if lru.nr_pages(ListKind::Active) <= lru.nr_pages(ListKind::Inactive) {
+        let is_longer = lru.nr_pages(ListKind::Active) > lru.nr_pages(ListKind::Inactive);
+        if !is_longer && trim == Trim::Longer {
             return;
         }
         for id in self.isolate_batch(shard, ListKind::Active).0 {
