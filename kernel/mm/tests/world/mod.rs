@@ -8,6 +8,7 @@ pub mod folios;
 pub mod oracle;
 pub mod out;
 pub mod process;
+pub mod sharing;
 
 use std::sync::Arc;
 
