@@ -30,8 +30,8 @@ use crate::workspace;
 const SCHEDULES: &str = "schedules";
 
 /// The test files of `mm` that mean something under it. Unit tests use locks outside a schedule.
-const SCHEDULED: &str = "--test schedules --test s000_refault --test property --test mutation \
-                         --test signals --test processes";
+const SCHEDULED: &str = "--test schedules --test s000_refault --test low_heap --test property \
+                         --test mutation --test signals --test processes";
 
 /// Runs every check and every test
 #[derive(Args, Debug)]

@@ -53,6 +53,8 @@ levels! {
     TableTree = 8,
     /// One page-table page: Linux's split page-table lock.
     PageTable = 9,
+    /// Blocks on their way to the kernel's heap.
+    HeapGrowth = 10,
     /// The index-to-folio map of one shared-memory object.
     Mapping = 11,
     /// Who maps one folio, and where.

@@ -4,8 +4,9 @@
 use alloc::sync::Arc;
 use core::ops::Range;
 
-use base::Pfn;
 use base::counter::Counters;
+use base::sync::SpinLock;
+use base::{Pfn, lock_level};
 use hal::Machine;
 
 use crate::events::MmEvent;
@@ -39,6 +40,8 @@ pub struct System<M: Machine> {
     shmems: ShmemRegistry<M>,
     zero_page: Pfn,
     thp: Thp,
+    /// Held while blocks go to the kernel's heap.
+    heap_growth: SpinLock<(), lock_level::HeapGrowth>,
     lab: Lab,
 }
 
@@ -71,6 +74,7 @@ impl<M: Machine> System<M> {
             shmems: ShmemRegistry::new(),
             zero_page: Pfn::new(0),
             thp: Thp::new(nr_cpus),
+            heap_growth: SpinLock::new(()),
             lab: Lab::default(),
             machine,
         };
@@ -159,6 +163,10 @@ impl<M: Machine> System<M> {
     /// Returns settings and statistics of large folios.
     pub fn thp(&self) -> &Thp {
         &self.thp
+    }
+
+    pub(crate) fn heap_growth(&self) -> &SpinLock<(), lock_level::HeapGrowth> {
+        &self.heap_growth
     }
 
     pub(crate) fn lab(&self) -> &Lab {

@@ -87,11 +87,11 @@ mod wait;
 mod walker;
 
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::MutexGuard;
 
-use base::PageRange;
 use base::percpu::CpuId;
+use base::{Order, PageRange};
 
 pub use config::{Adversary, Bank, SimConfig};
 pub use descriptor::MemoryType;
@@ -133,6 +133,10 @@ struct Parts {
     disks: Disks,
     alloc_faults: AllocFaults,
     heap_blocks_left: AtomicU32,
+    /// What the kernel's own heap has free.
+    heap_room: AtomicUsize,
+    /// Questions about that which are answered with nothing.
+    heap_lows: AtomicUsize,
     dice: State<Rng>,
     sleepers: Sleepers,
     clock: VirtualClock,
@@ -157,6 +161,8 @@ impl SimMachine {
             disks: Disks::new(&config),
             alloc_faults: AllocFaults::new(config.seed),
             heap_blocks_left: AtomicU32::new(config.nr_heap_blocks),
+            heap_room: AtomicUsize::new(usize::MAX >> 1),
+            heap_lows: AtomicUsize::new(0),
             dice: State::new(Rng::new(config.seed, Stream::Ram)),
             sleepers: Sleepers::new(),
             clock: VirtualClock::default(),
@@ -210,6 +216,18 @@ impl SimMachine {
         self.mmu().assert_no_stale(self.ram(), cpu, asid, pages);
     }
 
+    /// Says how many bytes the kernel's own heap has free from now on: blocks add to it, allocations,
+    /// which are the host's, take nothing away. At first they are more than anybody needs.
+    pub fn set_kernel_heap_room(&self, bytes: usize) {
+        self.0.heap_room.store(bytes, Relaxed);
+    }
+
+    /// Answers the next `nr_questions` about free bytes of the heap with none: as if others had taken
+    /// them all, and given back after that.
+    pub fn hide_kernel_heap(&self, nr_questions: usize) {
+        self.0.heap_lows.store(nr_questions, Relaxed);
+    }
+
     fn ram(&self) -> &Ram {
         &self.0.ram
     }
@@ -259,8 +277,19 @@ impl SimMachine {
         self.dice().below(len + 1)
     }
 
+    fn heap_room(&self) -> usize {
+        let is_hidden =
+            self.0.heap_lows.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
+        if is_hidden { 0 } else { self.0.heap_room.load(Relaxed) }
+    }
+
     /// Accepts one more block for the kernel's heap, if the machine still does.
     fn take_heap_block(&self) -> bool {
-        self.0.heap_blocks_left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
+        let left = &self.0.heap_blocks_left;
+        let is_taken = left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
+        if is_taken {
+            self.0.heap_room.fetch_add(Order::BLOCK.bytes(), Relaxed);
+        }
+        is_taken
     }
 }

@@ -94,8 +94,8 @@ impl<M: Machine> Mm<M> {
         }
         self.system().count(MmEvent::PgFault, 1);
         let mut resolved = self.resolve(addr.page(), fault.access);
-        if resolved == Err(FaultError::OutOfMemory) && self.system().grow_heap_for_rmap() {
-            resolved = self.resolve(addr.page(), fault.access);
+        if resolved == Err(FaultError::OutOfMemory) {
+            resolved = self.resolve_with_heap(addr.page(), fault.access);
         }
         let is_major = resolved?;
         self.gauges().count_fault(is_major);
@@ -103,6 +103,21 @@ impl<M: Machine> Mm<M> {
             self.system().count(MmEvent::PgMajFault, 1);
         }
         Ok(())
+    }
+
+    /// Resolves once more, and again as long as it is the heap that was too low for the reverse map
+    /// and it grows, whoever lets it grow.
+    #[cold]
+    fn resolve_with_heap(&self, page: Vpn, access: Access) -> Result<bool, FaultError> {
+        loop {
+            self.system().grow_kernel_heap(crate::rmap::HEAP_RESERVE)?;
+            let refused = self.system().spill().nr_refused();
+            let resolved = self.resolve(page, access);
+            let is_refused = self.system().spill().nr_refused() != refused;
+            if resolved != Err(FaultError::OutOfMemory) || !is_refused {
+                return resolved;
+            }
+        }
     }
 
     /// Resolves and tells whether it waited for I/O.

@@ -170,7 +170,15 @@ impl<M: Machine> System<M> {
     }
 
     /// Grows the kernel's heap until `bytes` are free.
+    #[inline]
     pub(crate) fn grow_kernel_heap(&self, bytes: usize) -> Result<(), OutOfMemory> {
+        if self.machine().kernel_heap_room() >= bytes { Ok(()) } else { self.add_to_heap(bytes) }
+    }
+
+    #[cold]
+    fn add_to_heap(&self, bytes: usize) -> Result<(), OutOfMemory> {
+        // Who comes while another is at it waits for that block instead of finding none left.
+        let _alone = self.heap_growth().lock();
         while self.machine().kernel_heap_room() < bytes {
             self.front().drain_all();
             if !self.may_take(Order::BLOCK.nr_pages() as u64, AllocMode::NoReclaim) {
@@ -200,13 +208,6 @@ impl<M: Machine> System<M> {
     /// Tells whether the heap has more than what is kept for paths that cannot fail.
     pub(crate) fn has_spare_heap(&self) -> bool {
         self.machine().kernel_heap_room() > Self::HEAP_RESERVE
-    }
-
-    /// Grows a heap that is too low for more reverse-map entries. Tells whether it did: what was
-    /// refused for want of memory may go through now.
-    pub(crate) fn grow_heap_for_rmap(&self) -> bool {
-        self.machine().kernel_heap_room() < crate::rmap::HEAP_RESERVE
-            && self.reserve_kernel_heap(crate::rmap::HEAP_RESERVE).is_ok()
     }
 
     /// Heap bytes set aside per frame: 64 for the descriptor of the folio that the frame may become,

@@ -19,6 +19,8 @@ pub(crate) const HEAP_RESERVE: usize = 512 << 10;
 /// Reverse-map entries beyond two, of all folios.
 pub(crate) struct SpillTables {
     tables: SpinLock<Tables, RmapSpill>,
+    /// How often an entry was refused because the heap was low.
+    nr_refused: AtomicU32,
 }
 
 struct Tables {
@@ -52,7 +54,13 @@ fn unpack(raw: u64) -> Mapping {
 
 impl SpillTables {
     pub(crate) fn new() -> Self {
-        Self { tables: SpinLock::new(Tables { tables: alloc::vec![Vec::new()], free: Vec::new() }) }
+        let tables = Tables { tables: alloc::vec![Vec::new()], free: Vec::new() };
+        Self { tables: SpinLock::new(tables), nr_refused: AtomicU32::new(0) }
+    }
+
+    /// Returns how often an entry was refused because the heap was low; it wraps around.
+    pub(crate) fn nr_refused(&self) -> u32 {
+        self.nr_refused.load(Ordering::Relaxed)
     }
 
     /// Adds to a folio's table, which is made if it has none.
@@ -76,6 +84,7 @@ impl SpillTables {
             return Ok(());
         }
         if heap_room() < HEAP_RESERVE {
+            self.nr_refused.fetch_add(1, Ordering::Relaxed);
             return Err(OutOfMemory);
         }
         if index == 0 {
