@@ -31,7 +31,7 @@ const SCHEDULES: &str = "schedules";
 
 /// The test files of `mm` that mean something under it. Unit tests use locks outside a schedule.
 const SCHEDULED: &str = "--test schedules --test s000_refault --test low_heap --test property \
-                         --test mutation --test signals --test processes";
+                         --test mutation --test signals --test processes --test out_of_memory";
 
 /// Runs every check and every test
 #[derive(Args, Debug)]

@@ -68,6 +68,7 @@ pub use fault::FaultError;
 pub use frame::{BounceFrame, OutOfMemory, Watermarks};
 pub use meminfo::MemInfo;
 pub use mm::{Mm, MmStats, RemoteError};
+pub use reclaim::{OomCandidate, pick_oom_victim};
 pub use rmap::MmId;
 pub use shmem::{PagePool, Shmem, ShmemError};
 pub use swap::{AreaInfo, SwapOffError, SwapOnError, tag_codec};

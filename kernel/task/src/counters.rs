@@ -62,6 +62,7 @@ impl<P: Platform> Kernel<P> {
             ("mte_tag_raw_bytes", tag_bytes[4]),
         ];
         gauges.into_iter().for_each(|(name, value)| visit(name, value));
+        visit("oom_kill", self.oom.nr_kills());
         system.counters().totals().for_each(|(name, value)| visit(name, value));
         if let Some(foreign) = self.driver_counters.get() {
             foreign(visit);

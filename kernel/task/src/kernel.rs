@@ -14,7 +14,7 @@ use mm::System;
 use crate::counters;
 use crate::fs::{self, BootError, BootTree, Env, Vfs};
 use crate::futex::FutexTable;
-use crate::process::{Parts, ProcessTable};
+use crate::process::{Oom, Parts, ProcessTable};
 use crate::sched::{Scheduler, UserState};
 use crate::signal::{self, Actions, Trampoline};
 use crate::syscall::UnknownCalls;
@@ -25,6 +25,7 @@ pub struct Kernel<P: Platform> {
     system: Arc<System<P>>,
     sched: &'static Scheduler<P>,
     pub(crate) processes: ProcessTable<P>,
+    pub(crate) oom: Oom,
     pub(crate) futexes: FutexTable,
     files: OnceCell<BootTree<P>>,
     pub(crate) unknown_calls: UnknownCalls,
@@ -46,6 +47,7 @@ impl<P: Platform> Kernel<P> {
             machine,
             sched,
             processes: ProcessTable::new(system.nr_managed_frames()),
+            oom: Oom::default(),
             futexes: FutexTable::new(),
             files: OnceCell::new(),
             unknown_calls: UnknownCalls::new(),
@@ -67,7 +69,8 @@ impl<P: Platform> Kernel<P> {
     }
 
     pub(crate) fn parts_for_init(&self) -> Parts<P> {
-        Parts { files: self.files_for_init(), actions: Arc::new(Actions::new()) }
+        let actions = Arc::new(Actions::new());
+        Parts { files: self.files_for_init(), actions, oom_score_adj: 0 }
     }
 
     /// Builds the tree of files from the initial ramdisk.

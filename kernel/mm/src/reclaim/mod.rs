@@ -19,6 +19,7 @@ mod scan;
 
 pub(crate) use deferred_split::DeferredSplits;
 pub(crate) use lru::{ListKind, Lru};
+pub use oom::{OomCandidate, pick_oom_victim};
 
 use base::sync::atomic::{AtomicBool, AtomicUsize};
 

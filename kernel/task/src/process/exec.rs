@@ -219,6 +219,7 @@ impl<P: Platform> Kernel<P> {
         let user = UserState { mm: Some(mm), ..UserState::default() };
         drop(self.sched().replace_user(user));
         old.put_user();
+        self.oom.gave_back();
         drop((old, old_image));
         self.finish_vfork(process);
         thread.clear_tid.store(0, Ordering::Relaxed);

@@ -74,6 +74,7 @@ impl<P: Platform> Kernel<P> {
         self.machine().deactivate();
         if let Some(mm) = mm {
             mm.put_user();
+            self.oom.gave_back();
         }
         self.finish_vfork(process);
     }

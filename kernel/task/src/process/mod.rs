@@ -27,6 +27,7 @@ mod wait;
 pub(crate) use clone::CloneRequest;
 pub(crate) use exec::ExecRequest;
 pub(crate) use files::Files;
+pub(crate) use oom::Oom;
 pub(crate) use table::{INIT, News, ProcessTable, Tree};
 pub(crate) use wait::{ChildEvent, WaitFor, WaitOptions};
 
@@ -34,7 +35,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use base::lock_level;
-use base::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use base::sync::atomic::{AtomicBool, AtomicI16, AtomicU32, AtomicU64, Ordering};
 use base::sync::{OnceCell, SpinLock};
 use hal::Platform;
 use mm::Mm;
@@ -97,6 +98,8 @@ pub struct Process<P: Platform> {
     is_execing: AtomicBool,
     /// Set when a child made by vfork needs its parent's memory no more.
     vfork_done: AtomicU32,
+    /// Thousandths of all memory that count as its own when a victim is chosen (`oom.rs`).
+    oom_score_adj: AtomicI16,
     pub(crate) files: Files<P>,
     pub(crate) signals: ProcessSignals,
 }
@@ -140,6 +143,8 @@ pub(crate) struct Parts<P: Platform> {
     pub files: Files<P>,
     /// What it does about signals.
     pub actions: Arc<Actions>,
+    /// Its standing when a victim is chosen.
+    pub oom_score_adj: i16,
 }
 
 impl<P: Platform> Process<P> {
@@ -152,6 +157,7 @@ impl<P: Platform> Process<P> {
             leader_exit: SpinLock::new(None),
             is_execing: AtomicBool::new(false),
             vfork_done: AtomicU32::new(0),
+            oom_score_adj: AtomicI16::new(parts.oom_score_adj),
             files: parts.files,
             signals: ProcessSignals::new(parts.actions),
         })
@@ -170,7 +176,17 @@ impl<P: Platform> Process<P> {
     /// Returns the parts that a child made with `flags` (CLONE_*) begins with.
     pub(crate) fn parts_for_child(&self, flags: u64) -> Result<Parts<P>, abi::Errno> {
         let actions = self.signals.actions_for_child(flags);
-        Ok(Parts { files: self.files.for_child(flags), actions })
+        let oom_score_adj = self.oom_score_adj();
+        Ok(Parts { files: self.files.for_child(flags), actions, oom_score_adj })
+    }
+
+    /// Returns its standing when a victim is chosen, -1000 to 1000.
+    pub(crate) fn oom_score_adj(&self) -> i16 {
+        self.oom_score_adj.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_oom_score_adj(&self, adj: i16) {
+        self.oom_score_adj.store(adj, Ordering::Relaxed);
     }
 
     pub(crate) fn image(&self) -> Arc<Image> {

@@ -16,9 +16,8 @@ use super::{ExitStatus, Process, Thread};
 
 /// Numbers are below this, as on Linux by default.
 pub const MAX_PID: u32 = 32_768;
-/// Memory that one thread may cost: a 64th of all memory holds the stacks of the most threads, and
-/// as many small processes fit into the rest.
-const FRAMES_PER_THREAD: u64 = 512;
+/// Memory that one thread may cost: a 16th of all memory holds the stacks of the most threads.
+const FRAMES_PER_THREAD: u64 = 128;
 /// The number of the first process.
 pub const INIT: u32 = 1;
 
@@ -36,12 +35,16 @@ pub struct Tree<P: Platform> {
     pub nodes: BTreeMap<u32, Node<P>>,
     pub threads: BTreeMap<u32, Arc<Thread<P>>>,
     last_id: u32,
+    /// Processes ever made.
+    nr_made: u64,
     max_threads: usize,
 }
 
 /// A process in the tree.
 pub struct Node<P: Platform> {
     pub process: Arc<Process<P>>,
+    /// Its place in the order in which processes are made: numbers come again.
+    pub birth: u64,
     pub parent: u32,
     pub children: Vec<u32>,
     pub group: u32,
@@ -72,7 +75,7 @@ impl<P: Platform> ProcessTable<P> {
         let max_threads =
             (nr_frames / FRAMES_PER_THREAD).clamp(64, u64::from(MAX_PID) / 2) as usize;
         let (nodes, threads) = (BTreeMap::new(), BTreeMap::new());
-        let tree = Tree { nodes, threads, last_id: 0, max_threads };
+        let tree = Tree { nodes, threads, last_id: 0, nr_made: 0, max_threads };
         Self { forks: SpinLock::new(()), tree: SpinLock::new(tree), max_threads }
     }
 
@@ -163,8 +166,10 @@ impl<P: Platform> Tree<P> {
         if let Some(node) = self.nodes.get_mut(&parent) {
             node.children.push(pid);
         }
+        self.nr_made += 1;
         let node = Node {
             process: Arc::clone(&thread.process),
+            birth: self.nr_made,
             parent,
             children: Vec::new(),
             group,

@@ -73,8 +73,9 @@ impl<P: Platform> Kernel<P> {
     ) -> Result<(), FaultError> {
         let mm = thread.process.mm();
         loop {
+            let given_back = self.oom.nr_given_back();
             match mm.fault(fault) {
-                Err(FaultError::OutOfMemory) => self.out_of_memory(thread)?,
+                Err(FaultError::OutOfMemory) => self.out_of_memory(thread, given_back)?,
                 other => return other,
             }
         }

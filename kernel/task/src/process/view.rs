@@ -108,9 +108,14 @@ impl<P: Platform> ProcSource<P> for Kernel<P> {
             env: image.env.clone(),
             files: process.file_table(),
             cwd: process.cwd(),
+            oom_score_adj: process.oom_score_adj(),
             umask: process.fs_context().umask(),
             signals,
         })
+    }
+
+    fn set_oom_score_adj(&self, pid: u32, adj: i16) -> Option<()> {
+        self.entry(pid).map(|entry| entry.process.set_oom_score_adj(adj))
     }
 
     fn current(&self) -> (u32, u32) {

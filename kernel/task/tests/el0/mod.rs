@@ -2,6 +2,7 @@
 //! This folder boots the whole process layer on a simulated machine, with a program whose
 //! instructions are Rust: a step per four bytes of text, so that the program counter says where it
 //! is, and a system call that is restarted really is made again.
+#![allow(dead_code, reason = "each test file uses a part of this")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -112,8 +113,13 @@ impl Wait for Waiting {
 
 /// Boots two CPUs, runs `program` as init, and goes on until it exits with status 0.
 pub fn run(seed: u64, program: Program) {
+    run_on(SimConfig { seed, ..SimConfig::default() }, program);
+}
+
+/// As [`run`], on a machine with other memory.
+pub fn run_on(config: SimConfig, program: Program) {
     let adversary = Adversary { speculation: 16, late_store: 0, early_io: 0 };
-    let config = SimConfig { seed, nr_cpus: 2, adversary, ..SimConfig::default() };
+    let config = SimConfig { nr_cpus: 2, adversary, ..config };
     let machine: &'static SimMachine = Box::leak(Box::new(config.build()));
     machine.set_user_code(move |machine, cpu, regs| execute(machine, cpu, regs, program));
     let sched = Scheduler::new(machine);

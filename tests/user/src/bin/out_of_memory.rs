@@ -3,15 +3,18 @@
 //!
 //! Its machine has no swap. On Linux: a machine without swap, or a memory cgroup.
 
-use std::io::{Read, Write};
+use std::io::{PipeWriter, Read, Write};
 
 use user_tests::memory::{self, Mapping, PAGE};
-use user_tests::process::{self, Ended};
-use user_tests::sys;
+use user_tests::process::{self, Child, Ended};
+use user_tests::vmstat::Counters;
+use user_tests::{meminfo, sys};
 
 user_tests::tests!(
     largest_process_is_killed_and_others_keep_their_bytes,
     memory_of_a_killed_process_can_be_used_again,
+    who_is_offered_goes_before_the_largest,
+    who_is_exempt_stays_though_it_is_the_largest,
     forking_without_end_leaves_others_alone,
 );
 
@@ -42,8 +45,10 @@ fn largest_process_is_killed_and_others_keep_their_bytes() {
         let is_kept = |page: usize| memory::first_difference(page, !page as u64).is_none();
         i32::from(!own.pages().all(is_kept))
     });
+    let before = Counters::read();
     let eater = process::fork(eat);
     assert_eq!(eater.wait(), Ended::Killed(libc::SIGKILL));
+    assert_eq!(Counters::read().since(&before, "oom_kill"), Some(1));
     tell.write_all(b"!").expect("a bystander who reads");
     assert_eq!(bystander.wait(), Ended::Exited(0), "the bystander has its bytes");
     for page in own.pages() {
@@ -60,6 +65,40 @@ fn memory_of_a_killed_process_can_be_used_again() {
             assert!(mapping.pages().all(|page| memory::load(page) == page as u64));
         });
     }
+}
+
+/// Runs a process with so many pages and so much added to its points, which ends when it is told to.
+fn sitter(nr_pages: usize, adjustment: &str) -> (Child, PipeWriter) {
+    let (mut ready, mut say) = std::io::pipe().expect("pipe");
+    let (mut told, tell) = std::io::pipe().expect("pipe");
+    let child = process::fork(|| {
+        std::fs::write("/proc/self/oom_score_adj", adjustment).expect("oom_score_adj");
+        let own = Mapping::anonymous(nr_pages * PAGE);
+        own.pages().for_each(|page| memory::store_pattern(page, page as u64));
+        say.write_all(b"!").expect("a parent who reads");
+        let _ = told.read(&mut [0]);
+        i32::from(!own.pages().all(|page| memory::first_difference(page, page as u64).is_none()))
+    });
+    ready.read_exact(&mut [0]).expect("a child that is ready");
+    (child, tell)
+}
+
+fn who_is_offered_goes_before_the_largest() {
+    let before = Counters::read();
+    let (offered, _tell) = sitter(16, "1000");
+    let eater = process::fork(eat);
+    assert_eq!(offered.wait(), Ended::Killed(libc::SIGKILL));
+    assert_eq!(eater.wait(), Ended::Killed(libc::SIGKILL), "what that gave was not enough");
+    assert_eq!(Counters::read().since(&before, "oom_kill"), Some(2));
+}
+
+fn who_is_exempt_stays_though_it_is_the_largest() {
+    let most = meminfo::read("MemTotal").expect("MemTotal") as usize / PAGE * 5 / 8;
+    let (exempt, mut tell) = sitter(most, "-1000");
+    let eater = process::fork(eat);
+    assert_eq!(eater.wait(), Ended::Killed(libc::SIGKILL));
+    tell.write_all(b"!").expect("a process that reads");
+    assert_eq!(exempt.wait(), Ended::Exited(0), "it has its bytes");
 }
 
 /// Forks for ever, and so do the children.

@@ -8,6 +8,7 @@
 //! | PID/maps, smaps | `maps.rs`, `smaps.rs`, as they are read `areas_text.rs` |
 //! | PID/pagemap | `pagemap.rs` |
 //! | PID/status, stat, statm, cmdline | `status.rs` |
+//! | PID/oom_score, oom_score_adj, oom_adj | `oom.rs` |
 //! | what is asked of the process layer | `source.rs` |
 //!
 //! A process that is looked at may end meanwhile: what is left is shown, and then ESRCH is
@@ -15,6 +16,7 @@
 
 mod areas_text;
 mod maps;
+mod oom;
 mod pagemap;
 mod pid;
 mod root;

@@ -15,13 +15,19 @@ use hal::sleep_lock::SleepLock;
 use super::areas_text::{self, AreaText, PutArea};
 use super::root::{PID_INOS, ProcFs, parse_pid};
 use super::source::ProcessView;
-use super::{maps, pagemap, smaps, status};
+use super::{maps, oom, pagemap, smaps, status};
 use crate::fs::inode::{DirEntry, Directory, Inode, InodeRef, Link, Name, OpenMode};
 use crate::fs::io::{Sink, Source};
 use crate::fs::ops::{FileOps, WriteAt, Written};
 use crate::fs::synthetic::SnapShot;
 
+/// Bytes of a number that is written (Linux's PROC_NUMBUF, but for the NUL).
+const MAX_NUMBER: usize = 12;
+
 type ShowText<M> = fn(&ProcessView<M>, &ProcFs<M>) -> Result<Vec<u8>, Errno>;
+
+/// Makes an adjustment of the choice of a victim from what was written.
+type ParseAdj = fn(&[u8]) -> Result<i16, Errno>;
 
 /// What an entry of a process's directory is.
 enum Kind<M: Machine> {
@@ -29,8 +35,8 @@ enum Kind<M: Machine> {
     Text(ShowText<M>),
     /// A text made area by area.
     Areas(PutArea<M>),
-    /// The text `oom_score_adj` and its like, which take what they show.
-    Setting(&'static str),
+    /// The adjustment of the choice of a victim, which can be written.
+    OomAdj(ShowText<M>, ParseAdj),
     /// The state of each page.
     PageMap,
     /// A link to the program.
@@ -61,7 +67,7 @@ impl<M: Machine> Kind<M> {
     fn mode(self) -> u32 {
         match self {
             Kind::Text(_) | Kind::Areas(_) => S_IFREG | 0o444,
-            Kind::Setting(_) => S_IFREG | 0o644,
+            Kind::OomAdj(..) => S_IFREG | 0o644,
             Kind::PageMap => S_IFREG | 0o400,
             Kind::Exe | Kind::Cwd | Kind::Root => S_IFLNK | 0o777,
             Kind::Fd(_) => S_IFLNK | 0o700,
@@ -83,9 +89,9 @@ fn entries<M: Machine>() -> [(&'static str, Kind<M>); 20] {
         ("exe", Kind::Exe),
         ("maps", Kind::Areas(maps::put_line)),
         ("mounts", Kind::Text(status::mounts)),
-        ("oom_adj", Kind::Setting("0\n")),
-        ("oom_score", Kind::Text(status::oom_score)),
-        ("oom_score_adj", Kind::Setting("0\n")),
+        ("oom_adj", Kind::OomAdj(oom::adj, oom::parse_adj)),
+        ("oom_score", Kind::Text(oom::score)),
+        ("oom_score_adj", Kind::OomAdj(oom::score_adj, oom::parse_score_adj)),
         ("pagemap", Kind::PageMap),
         ("root", Kind::Root),
         ("smaps", Kind::Areas(smaps::put_area)),
@@ -93,7 +99,7 @@ fn entries<M: Machine>() -> [(&'static str, Kind<M>); 20] {
         ("stat", Kind::Text(status::stat)),
         ("statm", Kind::Text(status::statm)),
         ("status", Kind::Text(status::status)),
-        ("wchan", Kind::Setting("0")),
+        ("wchan", Kind::Text(status::wchan)),
     ]
 }
 
@@ -189,7 +195,7 @@ impl<M: Machine> Inode<M> for PidDir<M> {
 
     fn open(self: Arc<Self>, _mode: OpenMode) -> Result<Arc<dyn FileOps<M>>, Errno> {
         match self.kind {
-            Kind::Text(_) | Kind::Areas(_) | Kind::Setting(_) | Kind::PageMap => {
+            Kind::Text(_) | Kind::Areas(_) | Kind::OomAdj(..) | Kind::PageMap => {
                 self.view()?;
                 let areas = SleepLock::new(AreaText::default());
                 Ok(Arc::new(OpenNode { node: self, text: SnapShot::default(), areas }))
@@ -309,18 +315,26 @@ impl<M: Machine> FileOps<M> for OpenNode<M> {
     fn read(&self, at: u64, to: &mut dyn Sink, _nonblock: bool) -> Result<usize, Errno> {
         let proc = &self.node.proc;
         match self.node.kind {
-            Kind::Text(show) => self.text.read(at, to, || show(&self.node.view()?, proc)),
+            Kind::Text(show) | Kind::OomAdj(show, _) => {
+                self.text.read(at, to, || show(&self.node.view()?, proc))
+            }
             Kind::Areas(put) => {
                 areas_text::read(&self.areas, &self.node.view()?, proc, put, at, to)
             }
-            Kind::Setting(text) => self.text.read(at, to, || Ok(Vec::from(text))),
             _ => pagemap::read(&self.node.view()?, at, to),
         }
     }
 
     fn write(&self, at: WriteAt, from: &mut dyn Source, _nonblock: bool) -> Result<Written, Errno> {
-        let Kind::Setting(_) = self.node.kind else { return Err(Errno::EINVAL) };
+        let Kind::OomAdj(_, parse) = self.node.kind else { return Err(Errno::EINVAL) };
+        // Linux looks at the first bytes only, and takes all.
+        let len = from.left();
+        let mut bytes = [0; MAX_NUMBER];
+        let bytes = &mut bytes[..len.min(MAX_NUMBER)];
+        from.take(bytes)?;
+        let adj = parse(bytes)?;
+        self.node.proc.source()?.set_oom_score_adj(self.node.pid, adj).ok_or(Errno::ESRCH)?;
         let start = if let WriteAt::Offset(offset) = at { offset } else { 0 };
-        Ok(Written { len: from.left(), end: start + from.left() as u64 })
+        Ok(Written { len, end: start + len as u64 })
     }
 }

@@ -26,6 +26,10 @@ pub trait ProcSource<M: Machine>: Send + Sync {
     /// Returns what a process, or the process of a thread, is at the moment.
     fn view(&self, pid: u32) -> Option<ProcessView<M>>;
 
+    /// Sets a process's standing when a victim of memory shortage is chosen; `None` without such a
+    /// process.
+    fn set_oom_score_adj(&self, pid: u32, adj: i16) -> Option<()>;
+
     /// Returns process and thread of the caller.
     fn current(&self) -> (u32, u32);
 
@@ -69,6 +73,8 @@ pub struct ProcessView<M: Machine> {
     pub files: Arc<FileTable<M>>,
     /// Its working directory.
     pub cwd: InodeRef<M>,
+    /// Its standing when a victim of memory shortage is chosen.
+    pub oom_score_adj: i16,
     /// Its umask.
     pub umask: u32,
     /// Signals: pending for the thread, for the process; blocked, ignored, caught.

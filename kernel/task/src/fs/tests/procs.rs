@@ -10,6 +10,7 @@ use std::boxed::Box;
 use std::format;
 use std::string::String;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI16, Ordering::Relaxed};
 use std::vec;
 use std::vec::Vec;
 
@@ -21,6 +22,7 @@ struct OneProcess {
     vfs: Arc<Vfs<SimMachine>>,
     mm: Arc<Mm<SimMachine>>,
     files: Arc<FileTable<SimMachine>>,
+    oom_score_adj: AtomicI16,
 }
 
 impl ProcSource<SimMachine> for OneProcess {
@@ -52,9 +54,14 @@ impl ProcSource<SimMachine> for OneProcess {
             env: 0..0,
             files: Arc::clone(&self.files),
             cwd: self.vfs.root().clone(),
+            oom_score_adj: self.oom_score_adj.load(Relaxed),
             umask: 0o022,
             signals: [0, 0, 1, 2, 0x8000],
         })
+    }
+
+    fn set_oom_score_adj(&self, pid: u32, adj: i16) -> Option<()> {
+        (pid == 7).then(|| self.oom_score_adj.store(adj, Relaxed))
     }
 
     fn current(&self) -> (u32, u32) {
@@ -94,7 +101,8 @@ fn with_process(test: impl FnOnce(&Rig, &Mm<SimMachine>)) {
         let files = Arc::new(FileTable::new());
         files.insert(file, false, 5, 10).unwrap();
         let vfs = Arc::clone(&rig.vfs);
-        let source = OneProcess { vfs, mm: Arc::clone(&mm), files };
+        let oom_score_adj = AtomicI16::new(0);
+        let source = OneProcess { vfs, mm: Arc::clone(&mm), files, oom_score_adj };
         rig.proc.set_source(Box::leak(Box::new(source)));
         test(rig, &mm);
         mm.put_user();
@@ -299,5 +307,37 @@ fn maps_reads_the_same_in_pieces_of_any_size() {
             assert_eq!(read_at(&file, 100, 100).unwrap(), whole[100..200]);
             assert_eq!(read_at(&file, whole.len() as u64 + 9, 100).unwrap(), b"");
         }
+    });
+}
+
+#[test]
+fn the_standing_among_victims_is_a_share_of_all_memory() {
+    with_process(|rig, mm| {
+        assert_eq!(rig.text("/proc/7/oom_score_adj"), "0\n");
+        // A score is two thirds of the points in thousandths of all memory, from -1000 on.
+        let total = rig.vfs.env().system().nr_managed_frames();
+        let score = |adj: u64| {
+            let points = mm.badness() + adj * (total / 1000);
+            format!("{}\n", (1000 + points * 1000 / total) * 2 / 3)
+        };
+        assert_eq!(rig.text("/proc/7/oom_score"), score(0));
+        let write_to = |name: &str, text: &str| {
+            let file = rig.open(&format!("/proc/7/{name}"), O_WRONLY).unwrap();
+            write(&file, text.as_bytes())
+        };
+        assert_eq!(write_to("oom_score_adj", "300\n"), Ok(4));
+        assert_eq!(rig.text("/proc/self/oom_score_adj"), "300\n");
+        assert_eq!(rig.text("/proc/7/oom_score"), score(300));
+        assert_eq!(rig.text("/proc/7/oom_adj"), "5\n");
+        assert_eq!(write_to("oom_score_adj", "-1000"), Ok(5));
+        assert_eq!(rig.text("/proc/7/oom_score"), "0\n");
+        assert_eq!(rig.text("/proc/7/oom_adj"), "-17\n");
+        assert_eq!(write_to("oom_adj", "15"), Ok(2));
+        assert_eq!(rig.text("/proc/7/oom_score_adj"), "1000\n");
+        for wrong in ["1001", "-1001", "", "x", "1 2"] {
+            assert_eq!(write_to("oom_score_adj", wrong), Err(Errno::EINVAL), "{wrong}");
+        }
+        assert_eq!(write_to("oom_adj", "16"), Err(Errno::EINVAL));
+        assert_eq!(rig.text("/proc/7/oom_score_adj"), "1000\n");
     });
 }
