@@ -171,6 +171,16 @@ impl PhysMem for Granule {
         }
     }
 
+    fn words(&self, pfn: Pfn, indices: Range<usize>) -> impl Iterator<Item = u64> {
+        self.linear_map.words(pfn)[indices].iter().map(|word| word.load(Ordering::Relaxed))
+    }
+
+    fn update_words(&self, pfn: Pfn, indices: Range<usize>, mut change: impl FnMut(u64) -> u64) {
+        for word in &self.linear_map.words(pfn)[indices] {
+            word.store(change(word.load(Ordering::Relaxed)), Ordering::Relaxed);
+        }
+    }
+
     fn sync_instructions(&self, pfn: Pfn) {
         cache::sync_instructions(self.linear_map.frame(pfn));
     }

@@ -75,6 +75,18 @@ pub trait PhysMem {
         }
     }
 
+    /// Loads words `indices` (below 512) of a frame that holds a kernel table, in turn.
+    fn words(&self, pfn: Pfn, indices: Range<usize>) -> impl Iterator<Item = u64> {
+        indices.map(move |index| self.load_word(pfn, index))
+    }
+
+    /// Changes words `indices` (below 512) of a frame that holds a kernel table, in turn.
+    fn update_words(&self, pfn: Pfn, indices: Range<usize>, mut change: impl FnMut(u64) -> u64) {
+        for index in indices {
+            self.store_word(pfn, index, change(self.load_word(pfn, index)));
+        }
+    }
+
     /// Makes instructions just written to the frame visible to instruction fetch on every CPU
     /// (clean to the point of unification, invalidate the instruction cache; Arm ARM B2.4.4).
     fn sync_instructions(&self, pfn: Pfn);

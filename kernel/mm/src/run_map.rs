@@ -7,6 +7,7 @@
 //! fits, so large runs are broken only when nothing smaller is left.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use base::Order;
 
@@ -236,6 +237,21 @@ impl RunMap {
         let around = block.bits.order_around(within, order.get());
         self.nr_free += order.nr_pages() as u64;
         self.raise_class(index, around);
+    }
+
+    /// Gives neighbouring units back, in as few aligned runs as there are.
+    ///
+    /// # Panics
+    ///
+    /// When any of them is free already.
+    pub fn free_range(&mut self, units: Range<u32>) {
+        let mut first = units.start;
+        while first < units.end {
+            let by_place = first.trailing_zeros().min(Order::BLOCK.get().into());
+            let order = by_place.min((units.end - first).ilog2());
+            self.free(first, Order::new(order as u8));
+            first += 1 << order;
+        }
     }
 
     /// Gives single units back; those that follow each other within a word, at once.

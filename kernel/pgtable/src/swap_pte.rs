@@ -7,6 +7,8 @@
 //! offset is a slot. Higher types say what else the entry is; the offset is a frame number, with
 //! young and dirty above it.
 
+use core::ops::Range;
+
 use base::Pfn;
 
 use crate::pte::{PRESENT_INVALID, Pte};
@@ -72,6 +74,11 @@ impl SwapEntry {
     #[must_use]
     pub const fn add(self, n: u32) -> Self {
         Self { area: self.area, slot: self.slot + n }
+    }
+
+    /// Returns the slots of this entry and the `nr` - 1 after it.
+    pub const fn slots(self, nr: u32) -> Range<u32> {
+        self.slot..self.slot + nr
     }
 }
 

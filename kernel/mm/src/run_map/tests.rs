@@ -35,6 +35,19 @@ fn runs_are_aligned_and_small_requests_spare_large_runs() {
 }
 
 #[test]
+fn a_range_is_given_back_whatever_its_ends() {
+    for (start, end) in [(0, 1), (1, 2), (3, 64), (5, 700), (512, 1024), (0, 1024), (7, 7)] {
+        let mut map = with_blocks(2);
+        while map.alloc(Order::PAGE).is_some() {}
+        map.free_range(start..end);
+        assert_eq!(map.nr_free(), u64::from(end - start));
+        let mut found: Vec<u32> = core::iter::from_fn(|| map.alloc(Order::PAGE)).collect();
+        found.sort();
+        assert_eq!(found, (start..end).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn random_alloc_and_free_agree_with_a_naive_map() {
     for seed in 0..50 {
         let mut dice = Dice(seed);

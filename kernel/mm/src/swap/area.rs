@@ -7,6 +7,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use base::lock_level::{Cluster, ClusterLists};
 use base::percpu::{CpuId, PerCpu};
@@ -16,7 +17,9 @@ use base::{Order, Pfn};
 use hal::{DiskId, Machine};
 use pgtable::{AreaId, SwapEntry};
 
+use super::mte_tags::forget_tags;
 use super::slot::SlotWord;
+use crate::events::MmEvent;
 use crate::frame::word::FrameKind;
 use crate::frame::{AllocMode, OutOfMemory};
 use crate::run_map::{BLOCK_UNITS, RunMap};
@@ -49,7 +52,7 @@ pub(crate) struct SwapArea {
     clusters: Box<[SpinLock<ClusterTables, Cluster>]>,
     free: SpinLock<RunMap, ClusterLists>,
     /// What is left of each CPU's current run.
-    runs: PerCpu<SpinLock<core::ops::Range<u32>, ClusterLists>>,
+    runs: PerCpu<SpinLock<Range<u32>, ClusterLists>>,
     in_use: AtomicU64,
     /// Free slots that are not handed out again because they could not be written.
     retired: AtomicU64,
@@ -203,6 +206,14 @@ impl SwapArea {
     }
 }
 
+/// Slots that become free together.
+#[derive(Default)]
+struct Freed {
+    nr: u32,
+    /// Those that the area's map has not been given yet.
+    run: Range<u32>,
+}
+
 /// Shows that a cluster is locked, and reaches its slots' words.
 #[must_use = "the cluster is unlocked as soon as the guard is dropped"]
 pub(super) struct ClusterLock<'a, M: Machine> {
@@ -255,29 +266,74 @@ impl<'a, M: Machine> ClusterLock<'a, M> {
         Ok(frame)
     }
 
-    /// Stores the word of a slot that was free.
-    pub fn begin_use(&mut self, slot: u32, word: SlotWord) {
-        debug_assert!(self.load(slot).is_free(), "slot {slot} used while in use");
-        self.tables.nr_used += 1;
-        self.store(slot, word);
+    /// Returns the words of slots of this cluster, in turn.
+    pub fn words(&self, slots: Range<u32>) -> impl Iterator<Item = SlotWord> {
+        let frame = self.tables.words.expect("a slot in use has a word");
+        self.system.machine().words(frame, self.indices(&slots)).map(SlotWord)
     }
 
-    /// Makes a slot free. Its tags must be dropped already. A bad slot never comes back.
-    pub fn end_use(&mut self, slot: u32, word: SlotWord) {
+    fn indices(&self, slots: &Range<u32>) -> Range<usize> {
+        debug_assert!(self.has(slots.start) && self.has(slots.end - 1), "{slots:?}");
+        let first = (slots.start % BLOCK_UNITS) as usize;
+        first..first + slots.len()
+    }
+
+    /// Stores the word of slots that were free.
+    pub fn begin_use(&mut self, slots: Range<u32>, word: SlotWord) {
+        let frame = self.tables.words.expect("prepare() was called");
+        self.system.machine().update_words(frame, self.indices(&slots), |old| {
+            debug_assert!(old == 0, "{slots:?} used while in use");
+            word.0
+        });
+        self.tables.nr_used += slots.len() as u32;
+    }
+
+    /// Changes the words of slots in use. Those that nothing refers to and nothing caches then are
+    /// free: their tags are dropped. A bad slot never comes back.
+    #[inline]
+    pub fn update(&mut self, slots: Range<u32>, mut change: impl FnMut(SlotWord) -> SlotWord) {
         let frame = self.tables.words.expect("a slot in use has a word");
-        self.system.machine().store_word(frame, (slot % BLOCK_UNITS) as usize, 0);
-        self.tables.nr_used -= 1;
+        let mut freed = Freed::default();
+        let mut slot = slots.start;
+        self.system.machine().update_words(frame, self.indices(&slots), |word| {
+            let old = SlotWord(word);
+            debug_assert!(!old.is_free(), "slot {slot} changed while free");
+            let mut new = change(old);
+            if new.is_unused() {
+                self.free_slot(slot, old, &mut freed);
+                new = SlotWord(0);
+            }
+            slot += 1;
+            new.0
+        });
+        if freed.nr != 0 {
+            self.end_use(freed);
+        }
+    }
+
+    fn free_slot(&self, slot: u32, word: SlotWord, freed: &mut Freed) {
+        forget_tags(self, slot, word);
+        freed.nr += 1;
+        if word.is_bad() {
+            self.area.retired.fetch_add(1, Ordering::Relaxed);
+            self.system.count(MmEvent::SwapSlotRetired, 1);
+        } else if freed.run.end == slot {
+            freed.run.end += 1;
+        } else {
+            let before = core::mem::replace(&mut freed.run, slot..slot + 1);
+            self.area.free.lock().free_range(before);
+        }
+    }
+
+    /// Ends the use of slots whose words are 0 now.
+    fn end_use(&mut self, freed: Freed) {
+        self.tables.nr_used -= freed.nr;
         if self.tables.nr_used == 0 {
             self.free_tables();
         }
-        if word.is_bad() {
-            self.area.retired.fetch_add(1, Ordering::Relaxed);
-            self.system.count(crate::events::MmEvent::SwapSlotRetired, 1);
-        } else {
-            self.area.free.lock().free(slot, Order::PAGE);
-        }
-        // Last, and released: who sees the area unused sees nothing of the slot left.
-        self.area.in_use.fetch_sub(1, Ordering::Release);
+        self.area.free.lock().free_range(freed.run);
+        // Last, and released: who sees the area unused sees nothing of the slots left.
+        self.area.in_use.fetch_sub(freed.nr.into(), Ordering::Release);
     }
 
     fn free_tables(&mut self) {

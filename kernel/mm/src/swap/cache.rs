@@ -9,7 +9,6 @@ use hal::Machine;
 use pgtable::SwapEntry;
 
 use super::area::SwapArea;
-use super::count::release_slot;
 use super::slot::SlotWord;
 use crate::folio::{FolioFlags, FolioId, FolioLock, FolioRef, Place};
 use crate::lab::Fault;
@@ -54,15 +53,12 @@ impl<M: Machine> System<M> {
             let is_only_on_disk = word.folio().is_none() && word.count() > 0;
             is_only_on_disk && word.is_zero_page() == first.is_zero_page()
         };
-        if !slots.clone().all(|slot| is_fit(cluster.load(slot))) {
+        if first.is_free() || !cluster.words(slots.clone()).all(is_fit) {
             return None;
         }
         folio.set_place(Place::Swap(cluster.entry(slot)));
         folio.get();
-        for slot in slots {
-            let word = cluster.load(slot).with_folio(folio.id());
-            cluster.store(slot, word);
-        }
+        cluster.update(slots, |word| word.with_folio(folio.id()));
         Some(first)
     }
 
@@ -75,15 +71,12 @@ impl<M: Machine> System<M> {
             return false;
         }
         let area = self.swap().area(first.area).expect("a cached folio's area is in service");
-        let nr = folio.order().nr_pages();
+        let slots = first.slots(folio.order().nr_pages());
         let mut cluster = area.lock_cluster(self, first.slot);
-        if (0..nr).any(|n| cluster.load(first.slot + n).count() != 0) {
+        if cluster.words(slots.clone()).any(|word| word.count() != 0) {
             return false;
         }
-        for slot in first.slot..first.slot + nr {
-            let word = cluster.load(slot);
-            release_slot(&mut cluster, slot, word);
-        }
+        cluster.update(slots, |word| word.with_shadow(0));
         drop(cluster);
         self.leave_cache(folio);
         // The copy on disk is gone: this is the only one.
@@ -97,14 +90,8 @@ impl<M: Machine> System<M> {
         let area = self.swap().area(first.area).expect("a cached folio's area is in service");
         let shadow = self.next_shadow();
         let mut cluster = area.lock_cluster(self, first.slot);
-        for slot in first.slot..first.slot + folio.order().nr_pages() {
-            let word = cluster.load(slot);
-            if word.count() == 0 {
-                release_slot(&mut cluster, slot, word);
-            } else {
-                cluster.store(slot, word.with_shadow(shadow));
-            }
-        }
+        let slots = first.slots(folio.order().nr_pages());
+        cluster.update(slots, |word| word.with_shadow(shadow));
         drop(cluster);
         self.leave_cache(folio);
     }
@@ -112,14 +99,8 @@ impl<M: Machine> System<M> {
     /// Takes a folio that could not be read out of the cache; its slots stay as they were.
     pub(super) fn abandon_cache(&self, area: &SwapArea, slot: u32, folio: &FolioLock<'_, M>) {
         let mut cluster = area.lock_cluster(self, slot);
-        for slot in slot..slot + folio.order().nr_pages() {
-            let word = cluster.load(slot).with_shadow(0);
-            if word.count() == 0 {
-                release_slot(&mut cluster, slot, word);
-            } else {
-                cluster.store(slot, word);
-            }
-        }
+        let slots = slot..slot + folio.order().nr_pages();
+        cluster.update(slots, |word| word.with_shadow(0));
         drop(cluster);
         if self.commits(Fault::ReferenceLeakedOnReadError) {
             folio.get();
@@ -132,10 +113,10 @@ impl<M: Machine> System<M> {
     pub(crate) fn rename_cached(&self, first: SwapEntry, folios: &[FolioId]) {
         let area = self.swap().area(first.area).expect("a cached folio's area is in service");
         let mut cluster = area.lock_cluster(self, first.slot);
-        for (slot, folio) in (first.slot..).zip(folios) {
-            let word = cluster.load(slot).with_folio(*folio);
-            cluster.store(slot, word);
-        }
+        let mut folios = folios.iter();
+        cluster.update(first.slots(folios.len() as u32), |word| {
+            word.with_folio(*folios.next().expect("a folio for each slot"))
+        });
     }
 
     fn leave_cache(&self, folio: &FolioLock<'_, M>) {

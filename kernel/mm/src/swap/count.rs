@@ -2,45 +2,27 @@
 //! This file counts who refers to a slot, and frees slots.
 
 use alloc::sync::Arc;
+use core::ops::Range;
 
 use arrayvec::ArrayVec;
 
 use hal::Machine;
 use pgtable::SwapEntry;
 
-use super::area::{ClusterLock, SwapArea};
-use super::mte_tags::drop_tags;
+use super::area::SwapArea;
 use super::slot::SlotWord;
 use crate::folio::{FolioId, FolioRef};
 use crate::lab::Fault;
+use crate::run_map::BLOCK_UNITS;
 use crate::system::System;
-
-/// Frees a slot that nothing refers to and nothing caches any more (the word's cache, if any, is
-/// being taken away by the caller).
-pub(super) fn release_slot<M: Machine>(
-    cluster: &mut ClusterLock<'_, M>,
-    slot: u32,
-    word: SlotWord,
-) {
-    debug_assert_eq!(word.count(), 0, "slot {slot} freed while in use");
-    drop_tags(cluster, slot);
-    cluster.end_use(slot, word);
-}
 
 impl<M: Machine> System<M> {
     /// Counts one more reference to each of `nr` slots from `entry` on, which entries, whose table is
     /// locked, refer to.
     pub(crate) fn dup_slots(&self, entry: SwapEntry, nr: u32) {
         let Some(area) = self.area_of(entry) else { return };
-        let end = entry.slot + nr;
-        let mut slot = entry.slot;
-        while slot < end {
-            let mut cluster = area.lock_cluster(self, slot);
-            while slot < end && cluster.has(slot) {
-                let word = cluster.load(slot).plus_one();
-                cluster.store(slot, word);
-                slot += 1;
-            }
+        for part in parts(entry.slots(nr)) {
+            area.lock_cluster(self, part.start).update(part, SlotWord::plus_one);
         }
     }
 
@@ -48,7 +30,7 @@ impl<M: Machine> System<M> {
     /// are freed, unless a folio still caches them: then the folio's owner decides.
     pub(crate) fn drop_slots(&self, entry: SwapEntry, nr: u32) {
         let Some(area) = self.area_of(entry) else { return };
-        self.drop_in_area(&area, entry.slot, nr, |_| {});
+        self.drop_in_area(&area, entry.slots(nr), |_| {});
     }
 
     /// Returns how many entries and objects refer to a slot.
@@ -57,35 +39,36 @@ impl<M: Machine> System<M> {
         area.map_or(0, |area| area.lock_cluster(self, entry.slot).load(entry.slot).count())
     }
 
-    /// Lowers counts; hands the cached folios of slots that reached 0 to `orphaned`.
-    fn drop_in_area<'s>(
-        &'s self,
-        area: &SwapArea,
-        first: u32,
-        nr: u32,
-        mut orphaned: impl FnMut(FolioRef<'s, M>),
-    ) {
-        let end = first + nr;
-        let mut slot = first;
-        while slot < end {
-            let mut cluster = area.lock_cluster(self, slot);
-            while slot < end && cluster.has(slot) {
-                let word = cluster.load(slot).minus_one();
+    /// Lowers counts; hands the cached folios of slots that reached 0 to `orphaned`, with the cluster
+    /// locked.
+    #[inline]
+    fn drop_in_area(&self, area: &SwapArea, slots: Range<u32>, mut orphaned: impl FnMut(FolioId)) {
+        if self.commits(Fault::WrongSlotFreed) {
+            return self.free_wrong_slots(area, slots);
+        }
+        let frees_cached = self.commits(Fault::SlotFreedWhileCached);
+        for part in parts(slots) {
+            area.lock_cluster(self, part.start).update(part, |word| {
+                let word = word.minus_one();
                 match word.folio() {
-                    None if word.count() == 0 && self.commits(Fault::WrongSlotFreed) => {
-                        release_slot(&mut cluster, slot ^ 1, word);
-                    }
-                    None if word.count() == 0 => release_slot(&mut cluster, slot, word),
-                    Some(_) if word.count() == 0 && self.commits(Fault::SlotFreedWhileCached) => {
-                        release_slot(&mut cluster, slot, word);
-                    }
-                    Some(folio) if word.count() == 0 => {
-                        cluster.store(slot, word);
-                        orphaned(self.get_folio(folio));
-                    }
-                    _ => cluster.store(slot, word),
+                    Some(_) if word.count() == 0 && frees_cached => return word.with_shadow(0),
+                    Some(folio) if word.count() == 0 => orphaned(folio),
+                    _ => {}
                 }
-                slot += 1;
+                word
+            });
+        }
+    }
+
+    /// What [`Fault::WrongSlotFreed`] does: in place of a slot that becomes free, frees its neighbour.
+    #[cold]
+    fn free_wrong_slots(&self, area: &SwapArea, slots: Range<u32>) {
+        for slot in slots {
+            let mut cluster = area.lock_cluster(self, slot);
+            let is_last = cluster.load(slot).minus_one().is_unused();
+            match is_last {
+                true => cluster.update(slot ^ 1..(slot ^ 1) + 1, |word| word.without_users()),
+                false => cluster.update(slot..slot + 1, SlotWord::minus_one),
             }
         }
     }
@@ -127,6 +110,17 @@ impl<M: Machine> System<M> {
     }
 }
 
+/// Splits a range of slots at the ends of clusters.
+fn parts(slots: Range<u32>) -> impl Iterator<Item = Range<u32>> {
+    let mut start = slots.start;
+    core::iter::from_fn(move || {
+        let end = slots.end.min((start / BLOCK_UNITS + 1) * BLOCK_UNITS);
+        let part = start..end;
+        start = end;
+        (!part.is_empty()).then_some(part)
+    })
+}
+
 /// References to slots that are given up together: neighbouring slots under one lock.
 #[must_use = "the last slots are dropped by finish()"]
 pub(crate) struct SlotDrops<'s, M: Machine> {
@@ -158,7 +152,12 @@ impl<'s, M: Machine> SlotDrops<'s, M> {
         let Some((first, nr)) = self.run.take() else { return };
         let Some(area) = self.system.area_of(first) else { return };
         let mut orphans = ArrayVec::<FolioRef<'_, M>, { MAX_RUN as usize }>::new();
-        self.system.drop_in_area(&area, first.slot, nr, |folio| orphans.push(folio));
+        self.system.drop_in_area(&area, first.slots(nr), |id| {
+            // Neighbours mostly have one folio.
+            if orphans.last().is_none_or(|last| last.id() != id) {
+                orphans.push(self.system.get_folio(id));
+            }
+        });
         for folio in orphans {
             self.system.free_orphan(folio);
         }

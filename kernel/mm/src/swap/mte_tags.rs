@@ -15,6 +15,7 @@ use base::sync::atomic::{AtomicU64, Ordering};
 use hal::{Machine, PageTags};
 
 use super::area::{ClusterLock, SwapArea};
+use super::slot::SlotWord;
 use super::tag_codec::{self, Record, Shape};
 use super::tag_store::{NR_CLASSES, RecordRef, TagStore};
 use crate::events::MmEvent;
@@ -163,8 +164,16 @@ fn load_tags<M: Machine>(cluster: &ClusterLock<'_, M>, slot: u32) -> Option<Page
 }
 
 /// Drops the tags saved with a slot, if any.
-pub(super) fn drop_tags<M: Machine>(cluster: &mut ClusterLock<'_, M>, slot: u32) {
+fn drop_tags<M: Machine>(cluster: &mut ClusterLock<'_, M>, slot: u32) {
     let word = cluster.load(slot);
+    if word.tags().is_some() {
+        forget_tags(cluster, slot, word);
+        cluster.store(slot, word.with_tags(None));
+    }
+}
+
+/// Frees what the tags take that a slot with this word has, if any. The word goes, or is changed.
+pub(super) fn forget_tags<M: Machine>(cluster: &ClusterLock<'_, M>, slot: u32, word: SlotWord) {
     let Some(shape) = word.tags() else { return };
     let system = cluster.system();
     let tags = &system.swap().tags;
@@ -173,7 +182,6 @@ pub(super) fn drop_tags<M: Machine>(cluster: &mut ClusterLock<'_, M>, slot: u32)
         1 => _ = tags.nr_inline.fetch_sub(1, Ordering::Relaxed),
         nr_words => tags.store.free(system, name_of(cluster, slot), nr_words),
     }
-    cluster.store(slot, word.with_tags(None));
 }
 
 fn name_of<M: Machine>(cluster: &ClusterLock<'_, M>, slot: u32) -> RecordRef {

@@ -49,6 +49,11 @@ impl SlotWord {
         self.0 == 0
     }
 
+    /// Tells whether nothing refers to the slot and nothing caches it.
+    pub const fn is_unused(self) -> bool {
+        self.0 & (COUNT | CACHED) == 0
+    }
+
     pub const fn count(self) -> u32 {
         (self.0 & COUNT) as u32
     }
@@ -70,6 +75,12 @@ impl SlotWord {
 
     pub fn folio(self) -> Option<FolioId> {
         (self.0 & CACHED != 0).then(|| FolioId::new(((self.0 & OWNER) >> OWNER_SHIFT) as u32))
+    }
+
+    /// Returns the word as if nothing referred to the slot and nothing cached it.
+    #[must_use]
+    pub const fn without_users(self) -> Self {
+        Self(self.0 & !(COUNT | OWNER | CACHED))
     }
 
     /// Returns the word with `folio` as its cache.

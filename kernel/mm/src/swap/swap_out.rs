@@ -63,9 +63,7 @@ impl<M: Machine> System<M> {
                 why = NoSlots::OutOfMemory;
                 continue;
             }
-            for slot in first..first + order.nr_pages() {
-                cluster.begin_use(slot, SlotWord::cached(folio.id()));
-            }
+            cluster.begin_use(first..first + order.nr_pages(), SlotWord::cached(folio.id()));
             folio.get();
             return Ok(cluster.entry(first));
         }
@@ -132,18 +130,12 @@ impl<M: Machine> System<M> {
     fn mark_zero(&self, entry: SwapEntry, nr: u32, is_zero: bool) {
         let area = self.swap().area(entry.area).expect("a cached folio's area is in service");
         let mut cluster = area.lock_cluster(self, entry.slot);
-        for slot in entry.slot..entry.slot + nr {
-            let word = cluster.load(slot).with_zero_page(is_zero);
-            cluster.store(slot, word);
-        }
+        cluster.update(entry.slots(nr), |word| word.with_zero_page(is_zero));
     }
 
     fn mark_bad(&self, entry: SwapEntry, nr: u32) {
         let area = self.swap().area(entry.area).expect("a cached folio's area is in service");
         let mut cluster = area.lock_cluster(self, entry.slot);
-        for slot in entry.slot..entry.slot + nr {
-            let word = cluster.load(slot).with_bad();
-            cluster.store(slot, word);
-        }
+        cluster.update(entry.slots(nr), SlotWord::with_bad);
     }
 }
