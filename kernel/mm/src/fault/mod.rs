@@ -93,8 +93,11 @@ impl<M: Machine> Mm<M> {
             FaultCause::Translation | FaultCause::AccessFlag | FaultCause::Permission => {}
         }
         self.system().count(MmEvent::PgFault, 1);
+        let refused = self.system().spill().nr_refused();
         let mut resolved = self.resolve(addr.page(), fault.access);
-        if resolved == Err(FaultError::OutOfMemory) {
+        // Memory that is used up is for the caller to find.
+        let by_heap = || self.system().spill().nr_refused() != refused;
+        if resolved == Err(FaultError::OutOfMemory) && by_heap() {
             resolved = self.resolve_with_heap(addr.page(), fault.access);
         }
         let is_major = resolved?;
