@@ -60,17 +60,17 @@ fn two_faults_that_find_the_heap_low_both_go_through() {
 #[test]
 fn a_fault_goes_through_when_others_let_the_heap_grow() {
     // The first question refuses the entry. Whoever asks second finds that it is not low any more.
-    for nr_questions in 1..4 {
+    explore(1..4, |nr_questions| {
         let world = world(0, 1);
         let [first, second, third, fourth] = four_sharers(&world);
-        world.machine.hide_kernel_heap(nr_questions);
+        world.machine.hide_kernel_heap(nr_questions as usize);
         assert_eq!(load(&third), Ok(7), "after {nr_questions} questions");
         let nr_blocks = (nr_questions > 2) as u64;
         assert_eq!(world.count(MmEvent::HeapGrow), nr_blocks, "after {nr_questions} questions");
         world.audit();
         [first, second, third, fourth].into_iter().for_each(Process::exit);
         world.audit();
-    }
+    });
 }
 
 #[test]
