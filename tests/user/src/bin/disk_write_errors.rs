@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This program tests a swap disk that does not take some pages: they stay in memory, whole.
 //!
-//! On its machine, writes of the first three slots fail. Elsewhere all pages go out.
+//! On its machine, writes of slots 16 to 18 fail. Elsewhere all pages go out.
 
 use user_tests::memory::{self, Mapping, PAGE};
 use user_tests::pageout;
