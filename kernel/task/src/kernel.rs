@@ -80,7 +80,7 @@ impl<P: Platform> Kernel<P> {
     /// What is wrong with it.
     pub fn mount_files(&'static self, initrd: &[u8]) -> Result<(), BootError> {
         let epoch_ns = self.epoch_offset_ns.load(Ordering::Relaxed);
-        let env = Env::new(&self.system, self.sched, epoch_ns);
+        let env = Env::new(&self.system, self.sched, self.sched.tag_preferences(), epoch_ns);
         let tree = fs::boot_tree(&env, initrd)?;
         let tty = Arc::clone(&tree.tty);
         self.sched.set_on_console(move || tty.receive(|wish| self.send_from_tty(wish)));

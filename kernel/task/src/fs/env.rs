@@ -12,11 +12,13 @@ use mm::System;
 
 use super::nap::{EventCount, Nap};
 use super::objects::ObjectFiles;
+use crate::sched::TagPreferences;
 
 /// Memory, time and sleep, shared by all file systems.
 pub struct Env<M: Machine> {
     system: Arc<System<M>>,
     nap: &'static dyn Nap,
+    tag_preferences: &'static TagPreferences,
     /// Advances with every change that a poll may wait for.
     polls: EventCount,
     /// Nanoseconds between the Unix epoch and the zero of the machine's clock.
@@ -27,11 +29,17 @@ pub struct Env<M: Machine> {
 }
 
 impl<M: Machine> Env<M> {
-    /// Puts memory, sleep and the wall clock together.
-    pub fn new(system: &Arc<System<M>>, nap: &'static dyn Nap, epoch_ns: u64) -> Arc<Self> {
+    /// Puts memory, sleep, what a setting sets, and the wall clock together.
+    pub fn new(
+        system: &Arc<System<M>>,
+        nap: &'static dyn Nap,
+        tag_preferences: &'static TagPreferences,
+        epoch_ns: u64,
+    ) -> Arc<Self> {
         Arc::new(Self {
             system: Arc::clone(system),
             nap,
+            tag_preferences,
             polls: EventCount::default(),
             objects: ObjectFiles::new(),
             epoch_ns: AtomicU64::new(epoch_ns),
@@ -47,6 +55,11 @@ impl<M: Machine> Env<M> {
     /// Returns the files by the number of their object.
     pub(super) fn objects(&self) -> &ObjectFiles<M> {
         &self.objects
+    }
+
+    /// Returns how the CPUs like to check tags.
+    pub(super) fn tag_preferences(&self) -> &'static TagPreferences {
+        self.tag_preferences
     }
 
     /// Returns the machine.

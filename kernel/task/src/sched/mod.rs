@@ -22,11 +22,13 @@
 
 mod run_queue;
 mod sleep;
+mod tag_check;
 mod thread;
 mod timer;
 mod wait_queue;
 
 pub use sleep::Woken;
+pub use tag_check::{TagChecks, TagPreferences, TagWish};
 pub use thread::{Thread, UserState};
 pub use timer::TimerKey;
 
@@ -56,6 +58,7 @@ pub struct Scheduler<P: Platform> {
     /// CPUs that wait for an interrupt, a bit each.
     idle: AtomicU32,
     on_console: OnceCell<Box<dyn Fn() + Send + Sync>>,
+    tag_preferences: TagPreferences,
 }
 
 impl<P: Platform> Scheduler<P> {
@@ -69,6 +72,7 @@ impl<P: Platform> Scheduler<P> {
             nr_threads: AtomicUsize::new(0),
             idle: AtomicU32::new(0),
             on_console: OnceCell::new(),
+            tag_preferences: TagPreferences::new(machine),
         }))
     }
 
@@ -80,6 +84,11 @@ impl<P: Platform> Scheduler<P> {
     /// Returns the machine.
     pub fn machine(&self) -> &'static P {
         self.machine
+    }
+
+    /// Returns how the CPUs like to check tags.
+    pub fn tag_preferences(&self) -> &TagPreferences {
+        &self.tag_preferences
     }
 
     /// Turns the calling flow of control into the idle thread of its CPU and runs threads for ever.

@@ -161,7 +161,8 @@ impl<P: Platform> Scheduler<P> {
             let mut queue = cpu.queue.lock();
             (queue.current, queue.previous.take())
         };
-        me.expect("a thread has just been switched to").enter_user(self.machine);
+        let me = me.expect("a thread has just been switched to");
+        me.enter_user(self.machine, self.tag_preferences());
         if let Some(previous) = previous {
             // Only now: its address space is not this CPU's any more, so the thread may go and end
             // elsewhere, and its stack has been left.

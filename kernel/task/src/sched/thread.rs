@@ -10,10 +10,10 @@ use base::percpu::CpuId;
 use base::sync::SpinLock;
 use base::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use hal::thread::OutOfKernelMemory;
-use hal::{FpState, Platform, TagControl};
+use hal::{FpState, Platform};
 use mm::Mm;
 
-use super::Scheduler;
+use super::{Scheduler, TagPreferences, TagWish};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -42,13 +42,13 @@ pub struct UserState<P: Platform> {
     pub fp: Box<FpState>,
     /// TPIDR_EL0 while it does not run.
     pub tls: u64,
-    /// Tag checking.
-    pub tags: TagControl,
+    /// How its tags are to be checked.
+    pub tags: TagWish,
 }
 
 impl<P: Platform> Default for UserState<P> {
     fn default() -> Self {
-        Self { mm: None, fp: Box::default(), tls: 0, tags: TagControl::default() }
+        Self { mm: None, fp: Box::default(), tls: 0, tags: TagWish::default() }
     }
 }
 
@@ -93,8 +93,8 @@ impl<P: Platform> Thread<P> {
         }
     }
 
-    /// Loads what user code needs.
-    pub(super) fn enter_user(&self, machine: &P) {
+    /// Loads what user code needs into this CPU, which has its own idea of checking tags.
+    pub(super) fn enter_user(&self, machine: &P, preferences: &TagPreferences) {
         let user = self.user.lock();
         self.is_loaded.store(true, Ordering::Relaxed);
         match &user.mm {
@@ -102,7 +102,7 @@ impl<P: Platform> Thread<P> {
                 mm.activate();
                 machine.load_fp(&user.fp);
                 machine.load_tls(user.tls);
-                machine.load_tag_control(user.tags);
+                machine.load_tag_control(user.tags.on(preferences.of(machine.cpu())));
             }
             None => machine.deactivate(),
         }
@@ -114,7 +114,7 @@ impl<P: Platform> Scheduler<P> {
     pub fn replace_user(&self, user: UserState<P>) -> UserState<P> {
         let me = self.current();
         let old = me.with_user(|own| core::mem::replace(own, user));
-        me.enter_user(self.machine);
+        me.enter_user(self.machine, self.tag_preferences());
         old
     }
 
@@ -164,7 +164,7 @@ impl<P: Platform> Scheduler<P> {
             self.switch_away();
             // It is its own successor when it was enqueued before it had left.
             if !me.is_loaded.load(Ordering::Relaxed) {
-                me.enter_user(self.machine);
+                me.enter_user(self.machine, self.tag_preferences());
             }
         }
     }

@@ -10,17 +10,15 @@ use abi::prctl::{
     PR_THP_DISABLE_EXCEPT_ADVISED,
 };
 use abi::{Errno, number};
-use hal::{Platform, TagCheckMode, TagControl};
+use hal::Platform;
 use mm::ThpDisable;
 
 use super::{Call, Outcome, Row};
 use crate::process::NAME_LEN;
+use crate::sched::{TagChecks, TagWish};
 
 /// Nanoseconds by which timers may be late: Linux's default.
 const TIMER_SLACK_NS: u64 = 50_000;
-/// HWCAP2_MTE3 (arch/arm64/include/uapi/asm/hwcap.h): asymmetric checking.
-const HWCAP2_MTE3: u64 = 1 << 22;
-
 impl<P: Platform> Call<'_, P> {
     pub(super) const TAGS: &'static [Row<P>] = &[(number::PRCTL, prctl)];
 }
@@ -91,9 +89,8 @@ fn get_thp_disable<P: Platform>(call: &Call<'_, P>) -> Outcome {
     })
 }
 
-/// As Linux's set_tagged_addr_ctrl(): the mode is the strictest of the acceptable ones that is
-/// cheap; both acceptable means asymmetric where the CPU has it, else asynchronous
-/// (arch/arm64/kernel/mte.c, mte_update_sctlr_user(); the default preference is asynchronous).
+/// As Linux's set_mte_ctrl(): who accepts both ways accepts the mixed one too, where the CPUs have
+/// it. Which it is, is decided by the CPU (`sched/tag_check.rs`).
 fn set_tagged_addr_ctrl<P: Platform>(call: &Call<'_, P>) -> Outcome {
     let wish = call.arg(1);
     let machine = call.kernel.machine();
@@ -102,17 +99,17 @@ fn set_tagged_addr_ctrl<P: Platform>(call: &Call<'_, P>) -> Outcome {
     if wish & !(PR_TAGGED_ADDR_ENABLE | of_mte) != 0 || !is_rest_zero(call, 2) {
         return Err(Errno::EINVAL);
     }
-    let has_asymmetric = machine.hwcaps().1 & HWCAP2_MTE3 != 0;
-    let mode = match (wish & PR_MTE_TCF_SYNC != 0, wish & PR_MTE_TCF_ASYNC != 0) {
-        (false, false) => TagCheckMode::None,
-        (true, false) => TagCheckMode::Sync,
-        (true, true) if has_asymmetric => TagCheckMode::Asymmetric,
-        (_, true) => TagCheckMode::Async,
-    };
+    let mut accepted = TagChecks::empty();
+    accepted.set(TagChecks::SYNC, wish & PR_MTE_TCF_SYNC != 0);
+    accepted.set(TagChecks::ASYNC, wish & PR_MTE_TCF_ASYNC != 0);
+    let both = accepted.contains(TagChecks::SYNC | TagChecks::ASYNC);
+    accepted.set(TagChecks::ASYMMETRIC, both);
+    let preferences = call.kernel.sched().tag_preferences();
+    let accepted = accepted & preferences.available();
     let include = ((wish & PR_MTE_TAG_MASK) >> PR_MTE_TAG_SHIFT) as u16;
-    let tags = TagControl { mode, include };
+    let tags = TagWish { accepted, include };
     call.kernel.sched().current().with_user(|user| user.tags = tags);
-    machine.load_tag_control(tags);
+    machine.load_tag_control(tags.on(preferences.of(machine.cpu())));
     call.thread.tagged_addr_ctrl.store(wish, base::sync::atomic::Ordering::Relaxed);
     Ok(0)
 }

@@ -4,15 +4,16 @@
 //! | what | where |
 //! |---|---|
 //! | how a setting is shown, and what it takes | `setting.rs` |
+//! | devices/system/cpu | `cpu.rs` |
 //! | kernel/mm/transparent_hugepage | `thp.rs` |
 //! | its khugepaged | `khugepaged.rs` |
 
+mod cpu;
 mod khugepaged;
 mod setting;
 mod thp;
 
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec;
@@ -29,7 +30,7 @@ use super::synthetic::{Spec, Synthetic};
 pub fn new_sys_fs<M: Machine>(env: &Arc<Env<M>>) -> InodeRef<M> {
     let fs = Synthetic::new(env, SYSFS_MAGIC);
     let mm = vec![("transparent_hugepage", Spec::Dir(thp::entries(env)))];
-    let system = vec![("cpu", Spec::Dir(cpus(env))), ("node", Spec::Dir(nodes(env)))];
+    let system = vec![("cpu", Spec::Dir(cpu::entries(env))), ("node", Spec::Dir(nodes(env)))];
     fs.build(vec![
         ("devices", Spec::Dir(vec![("system", Spec::Dir(system))])),
         ("kernel", Spec::Dir(vec![("mm", Spec::Dir(mm))])),
@@ -40,23 +41,10 @@ fn fixed(text: String) -> Spec {
     Spec::Text(Box::new(move || Ok(text.clone().into_bytes())))
 }
 
-fn cpus<M: Machine>(env: &Arc<Env<M>>) -> Vec<(&'static str, Spec)> {
-    let range = cpu_range(env);
-    let names = ["online", "possible", "present"];
-    names.into_iter().map(|name| (name, fixed(range.clone()))).collect()
-}
-
-fn cpu_range<M: Machine>(env: &Env<M>) -> String {
-    match env.machine().nr_cpus() {
-        1 => String::from("0\n"),
-        nr_cpus => format!("0-{}\n", nr_cpus - 1),
-    }
-}
-
 fn nodes<M: Machine>(env: &Arc<Env<M>>) -> Vec<(&'static str, Spec)> {
     let names = ["has_cpu", "has_memory", "has_normal_memory", "online", "possible"];
     let mut entries: Vec<_> =
         names.into_iter().map(|name| (name, fixed(String::from("0\n")))).collect();
-    entries.push(("node0", Spec::Dir(vec![("cpulist", fixed(cpu_range(env)))])));
+    entries.push(("node0", Spec::Dir(vec![("cpulist", fixed(cpu::range(env)))])));
     entries
 }

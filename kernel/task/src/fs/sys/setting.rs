@@ -87,7 +87,7 @@ fn without_newline(text: &[u8]) -> &[u8] {
 
 /// Compares as Linux's sysfs_streq(): one newline at the end does not count, and nothing else is
 /// forgiven.
-fn is_word(bytes: &[u8], word: &str) -> bool {
+pub(super) fn is_word(bytes: &[u8], word: &str) -> bool {
     without_newline(c_string(bytes)) == word.as_bytes()
 }
 

@@ -18,6 +18,7 @@ use crate::fs::{
     BootTree, Env, File, InodeRef, Nap, OpenHow, ProcFs, SliceSink, SliceSource, Tty, Vfs,
     boot_tree,
 };
+use crate::sched::TagPreferences;
 
 /// Sleeps on the simulated machine. No signal comes.
 struct SimNap(SimMachine);
@@ -66,7 +67,8 @@ impl Rig {
         let machine = config.build();
         machine.clone().run_on(CPU0, || {
             let nap = Box::leak(Box::new(SimNap(machine.clone())));
-            let env = Env::new(&System::new(machine.clone()), nap, 0);
+            let preferences = Box::leak(Box::new(TagPreferences::new(&machine)));
+            let env = Env::new(&System::new(machine.clone()), nap, preferences, 0);
             let BootTree { vfs, tty, proc, .. } =
                 boot_tree(&env, archive).map_err(|error| std::format!("{error}"))?;
             Ok(Self { machine, vfs: Arc::new(vfs), tty, proc })
