@@ -17,6 +17,7 @@ pub mod memory;
 pub mod pageout;
 pub mod process;
 pub mod signal;
+pub mod swap;
 pub mod sys;
 pub mod tags;
 pub mod thp;

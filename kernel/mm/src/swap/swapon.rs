@@ -151,7 +151,8 @@ impl<M: Machine> System<M> {
             return Err(SwapOnError::BadHeader);
         }
         let bad: Vec<u32> = (0..nr_bad as usize).map(|n| word(BAD_PAGES + 4 * n)).collect();
-        if bad.iter().any(|page| *page == 0 || *page > last_page) {
+        let has_slots = bad.len() < last_page as usize;
+        if !has_slots || bad.iter().any(|page| *page == 0 || *page > last_page) {
             return Err(SwapOnError::BadHeader);
         }
         Ok(Header { nr_slots: last_page + 1, bad })

@@ -25,7 +25,7 @@ pub(crate) use unknown::UnknownCalls;
 
 use alloc::sync::Arc;
 
-use abi::stat::{S_IFBLK, S_IFMT};
+use abi::stat::{S_IFBLK, S_IFDIR, S_IFMT};
 use abi::{Errno, Layout, number};
 use base::sync::atomic::Ordering;
 use hal::{Platform, UserRegs};
@@ -97,20 +97,22 @@ impl<P: Platform> Call<'_, P> {
         })
     }
 
-    /// Returns the disk that a path names.
+    /// Returns the disk that a path names, for what opens it to write.
     ///
     /// # Errors
     ///
-    /// Those of a walk; ENOTBLK when it names something else.
+    /// Those of a walk; EISDIR for a directory, EINVAL for anything else that is no disk.
     pub fn disk_at(&self, path: u64) -> Result<hal::DiskId, Errno> {
         let path = self.kernel.read_string(self.thread, path, 4096, Errno::ENAMETOOLONG)?;
         let inode = self.kernel.vfs().find(&self.thread.process().cwd(), &path, true)?;
         let stat = inode.stat();
-        let is_disk = stat.mode & S_IFMT == S_IFBLK && stat.rdev >> 8 == VIRTBLK_MAJOR;
-        if !is_disk {
-            return Err(Errno::ENOTBLK);
+        match stat.mode & S_IFMT {
+            S_IFBLK if stat.rdev >> 8 == VIRTBLK_MAJOR => {
+                Ok(hal::DiskId((stat.rdev as u8) / VIRTBLK_MINORS))
+            }
+            S_IFDIR => Err(Errno::EISDIR),
+            _ => Err(Errno::EINVAL),
         }
-        Ok(hal::DiskId((stat.rdev as u8) / VIRTBLK_MINORS))
     }
 
     /// Writes bytes to user memory.

@@ -32,11 +32,7 @@ fn swapon<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
 }
 
 fn swapoff<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
-    // A path that is no swap area is EINVAL, whatever else it is.
-    let disk = call.disk_at(call.arg(0)).map_err(|why| match why {
-        Errno::ENOTBLK => Errno::EINVAL,
-        other => other,
-    })?;
+    let disk = call.disk_at(call.arg(0))?;
     let kernel_thread = call.kernel.sched().current();
     let should_stop = || kernel_thread.is_interrupted() || call.thread.has_work(Work::EXIT);
     call.kernel.system().swap_off(disk, should_stop).map(|()| 0).map_err(|why| match why {
