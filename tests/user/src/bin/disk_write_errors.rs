@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This program tests a swap disk that does not take some pages: they stay in memory, whole.
 //!
-//! On its machine, writes of slots 16 to 18 fail. Elsewhere all pages go out.
+//! On its machine, writes of the first three slots fail, and tests use every slot that there is.
 
 use user_tests::memory::{self, Mapping, PAGE};
 use user_tests::pageout;
@@ -11,13 +11,14 @@ use user_tests::vmstat::Counters;
 
 user_tests::tests!(pages_that_cannot_be_written_lose_nothing, tags_of_such_pages_lose_nothing);
 
-/// Enough that slots of every CPU's cluster are used, the first one's too.
+/// Twice as many as there are slots: whichever are handed out first, in the end all are.
 const NR_PAGES: usize = 4096;
 
 fn pages_that_cannot_be_written_lose_nothing() -> Result<(), Skip> {
     pageout::needed()?;
-    let before = Counters::read();
     let mapping = Mapping::anonymous(NR_PAGES * PAGE);
+    // A large folio takes aligned slots, which those behind the header are not.
+    memory::madvise(mapping.start(), mapping.len_bytes(), libc::MADV_NOHUGEPAGE).expect("madvise");
     for round in 0..3 {
         mapping.pages().for_each(|page| memory::store_pattern(page, page as u64 + round));
         memory::madvise(mapping.start(), mapping.len_bytes(), libc::MADV_PAGEOUT).expect("madvise");
@@ -25,9 +26,9 @@ fn pages_that_cannot_be_written_lose_nothing() -> Result<(), Skip> {
             assert_eq!(memory::first_difference(page, page as u64 + round), None, "{page:#x}");
         }
     }
-    // A slot that failed once is not used again: three at most, ever.
-    let failed = Counters::read().since(&before, "swpout_error");
-    assert!(failed.is_none_or(|failed| failed <= 3), "{failed:?} writes failed");
+    // All three were met. A request of several pages fails as a whole, so there may be more.
+    let failed = Counters::read().get("swpout_error");
+    assert!(failed.is_none_or(|failed| failed >= 3), "{failed:?} writes failed");
     Ok(())
 }
 
