@@ -100,8 +100,15 @@ fn nanosleep<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
 fn clock_nanosleep<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
     let (clock, flags, remaining) = (call.arg_i32(0), call.arg(1), call.arg(3));
     call.kernel.clock_ns(clock)?;
-    if clock == CLOCK_THREAD_CPUTIME_ID {
-        return Err(Errno::EINVAL);
+    let is_only_read = matches!(
+        clock,
+        CLOCK_THREAD_CPUTIME_ID
+            | CLOCK_MONOTONIC_RAW
+            | CLOCK_REALTIME_COARSE
+            | CLOCK_MONOTONIC_COARSE
+    );
+    if is_only_read {
+        return Err(Errno::EOPNOTSUPP);
     }
     let request: Timespec = call.read::<_, 16>(call.arg(2))?;
     let ns = request.to_ns().ok_or(Errno::EINVAL)?;
