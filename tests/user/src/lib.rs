@@ -10,6 +10,7 @@
 //! wrecks is a failed test.
 
 pub mod fault;
+pub mod files;
 pub mod folios;
 pub mod fp;
 pub mod meminfo;

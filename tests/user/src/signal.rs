@@ -6,7 +6,9 @@
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
+use crate::process::Child;
 use crate::sys::{self, Errno};
+use crate::{memory, process};
 
 /// `SI_TKILL` (asm-generic/siginfo.h).
 pub const SI_TKILL: i32 = -6;
@@ -187,4 +189,75 @@ pub fn altstack(new: Option<(usize, i32, usize)>) -> Result<(usize, i32, usize),
     let at = new.as_ref().map_or(0, |new| core::ptr::from_ref(new).expose_provenance());
     sys::call(libc::SYS_sigaltstack, [at, (&raw mut old).expose_provenance()])?;
     Ok((old[0], old[1] as i32, old[2]))
+}
+
+/// What handlers of a test did, in their order.
+pub static ORDER: Order =
+    Order { entries: [const { AtomicI32::new(0) }; 16], count: AtomicUsize::new(0) };
+
+/// A list of up to 16 numbers, which handlers may add to.
+#[derive(Debug)]
+pub struct Order {
+    entries: [AtomicI32; 16],
+    count: AtomicUsize,
+}
+
+impl Order {
+    /// Adds a number.
+    ///
+    /// # Panics
+    ///
+    /// When there are 16.
+    pub fn add(&self, number: i32) {
+        let index = self.count.fetch_add(1, Ordering::SeqCst);
+        self.entries[index].store(number, Ordering::SeqCst);
+    }
+
+    /// Tells whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.count.load(Ordering::SeqCst) == 0
+    }
+
+    /// Forgets all.
+    pub fn clear(&self) {
+        self.count.store(0, Ordering::SeqCst);
+    }
+
+    /// Returns what was added.
+    pub fn taken(&self) -> Vec<i32> {
+        let count = self.count.load(Ordering::SeqCst);
+        self.entries[..count].iter().map(|entry| entry.load(Ordering::SeqCst)).collect()
+    }
+}
+
+/// A handler that adds 100 times the signal plus the queued value to [`ORDER`].
+pub const NOTE_VALUE: Handler = note_value;
+
+extern "C" fn note_value(signal: i32, info: *mut libc::siginfo_t, _: *mut c_void) {
+    // `si_value` is 24 bytes into `siginfo_t`.
+    let value = memory::load(info.expose_provenance() + 24) as i32;
+    ORDER.add(signal * 100 + value);
+}
+
+/// Queues a signal with a value to this process.
+///
+/// # Panics
+///
+/// When rt_sigqueueinfo fails.
+pub fn queue(signal: i32, value: i32) {
+    let mut info = [0i32; 32];
+    (info[0], info[2], info[6]) = (signal, libc::SI_QUEUE, value);
+    let at = (&raw const info).expose_provenance();
+    let arguments = [pid() as usize, signal as usize, at];
+    sys::call(libc::SYS_rt_sigqueueinfo, arguments).expect("rt_sigqueueinfo");
+}
+
+/// Starts a child that waits to be ended.
+pub fn sleeper() -> Child {
+    process::fork(|| {
+        mask(libc::SIG_SETMASK, 0);
+        loop {
+            suspend(0);
+        }
+    })
 }

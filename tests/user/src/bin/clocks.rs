@@ -24,6 +24,7 @@ user_tests::tests!(
     an_interrupted_sleep_says_what_is_left,
     an_interrupted_sleep_by_a_clock_says_what_is_left,
     an_interrupted_sleep_until_a_time_says_nothing,
+    a_sleep_for_ever_can_be_interrupted,
     a_sleep_goes_on_when_nothing_handles_the_signal,
 );
 
@@ -292,6 +293,19 @@ fn an_interrupted_sleep_until_a_time_says_nothing() {
         let (end, mut left) = (of_ns(now(clock) + LONG_NS), of_ns(77));
         let result = clock_nanosleep(clock, libc::TIMER_ABSTIME, end, &mut left);
         assert_eq!((result, left), (Err(libc::EINTR), of_ns(77)), "clock {clock}");
+    }
+}
+
+fn a_sleep_for_ever_can_be_interrupted() {
+    signal::handle(libc::SIGALRM, 0, 0, NOTE);
+    alarm_again_and_again();
+    let most = [i64::MAX, NS_PER_S - 1];
+    assert_eq!(nanosleep(most, &mut of_ns(0)), Err(libc::EINTR));
+    for clock in SLEEPABLE {
+        for flags in [0, libc::TIMER_ABSTIME] {
+            let result = clock_nanosleep(clock, flags, most, &mut of_ns(0));
+            assert_eq!(result, Err(libc::EINTR), "clock {clock}, flags {flags}");
+        }
     }
 }
 
