@@ -149,7 +149,12 @@ fn trouble(world: &World, dice: &mut Dice) {
     world.machine.fail_allocs([0, 2, 5, 20][dice.roll(4) as usize]);
     for op in [BlockOp::Read, BlockOp::Write] {
         if dice.one_in(2) {
-            world.machine.fail_io(IoFault::any().of(op).nth(1 + dice.roll(6)));
+            let nth = 1 + dice.roll(6);
+            world.machine.fail_io(IoFault::any().of(op).nth(nth));
+            if dice.one_in(2) {
+                // What is tried again fails again.
+                world.machine.fail_io(IoFault::any().of(op).nth(nth + 1));
+            }
         }
     }
 }

@@ -267,10 +267,8 @@ impl<'s, M: Machine> Eviction<'s, M> {
         }
         let mut unused = ArrayVec::<FolioId, BATCH>::new();
         let mut freed = 0;
-        for (folio, ticket) in written {
-            if let Some(ticket) = ticket {
-                system.end_write_out(&folio, ticket);
-            }
+        end_writes(&mut written);
+        for (folio, _) in written {
             if let Some(folio) = let_go(folio) {
                 freed += folio.order().nr_pages() as u64;
                 unused.push(folio.into_raw());
@@ -280,6 +278,20 @@ impl<'s, M: Machine> Eviction<'s, M> {
         system.free_folios(&unused);
         freed
     }
+}
+
+/// Waits for all writes, and only then tries again what failed: by then no other is in flight with
+/// which the disk could merge it.
+fn end_writes<M: Machine>(written: &mut [(FolioRef<'_, M>, Option<IoTicket>)]) {
+    let mut failed = ArrayVec::<&FolioRef<'_, M>, BATCH>::new();
+    for (folio, ticket) in written {
+        if let Some(ticket) = ticket.take()
+            && !folio.system().end_write_out(folio, ticket)
+        {
+            failed.push(folio);
+        }
+    }
+    failed.into_iter().for_each(|folio| folio.system().write_again(folio));
 }
 
 /// Takes a folio out of the cache if nobody has come for it meanwhile, and returns the reference

@@ -7,7 +7,7 @@ use pgtable::SwapEntry;
 
 use super::slot::SlotWord;
 use crate::events::MmEvent;
-use crate::folio::{FolioFlags, FolioLock, Place};
+use crate::folio::{FolioFlags, FolioLock, FolioRef, Place};
 use crate::frame::OutOfMemory;
 use crate::system::System;
 use crate::thp::ThpStat;
@@ -101,22 +101,48 @@ impl<M: Machine> System<M> {
         }
     }
 
-    /// Waits for a write and does what its end demands: a folio that could not be written is dirty
-    /// again, and its slots are retired as soon as it leaves them.
-    pub(crate) fn end_write_out(&self, folio: &crate::folio::FolioRef<'_, M>, ticket: IoTicket) {
-        match self.machine().wait(ticket) {
-            Ok(()) => {
-                self.count(MmEvent::PswpOut, folio.order().nr_pages() as u64);
-                self.count_whole_swap_out(folio.order());
-            }
-            Err(why) => {
-                let entry = folio.swap_entry().expect("write-back keeps a folio in the swap cache");
+    /// Waits for a write. `false` if it failed: the folio stays in write-back, and when all requests
+    /// that were in flight with this one have ended, the caller calls [`System::write_again`].
+    #[must_use]
+    pub(crate) fn end_write_out(&self, folio: &FolioRef<'_, M>, ticket: IoTicket) -> bool {
+        let is_written = self.machine().wait(ticket).is_ok();
+        if is_written {
+            self.end_whole_write_out(folio);
+        }
+        is_written
+    }
+
+    /// Writes each page of a folio again whose write failed, on its own. One sector that cannot be written
+    /// fails all pages of a request, and of those that the disk merged with it (QEMU's does, when
+    /// they come in together); only the slots that fail now are bad. With one of them, the folio is
+    /// dirty again, and its slots are retired or freed as soon as it leaves them.
+    pub(crate) fn write_again(&self, folio: &FolioRef<'_, M>) {
+        let first = folio.swap_entry().expect("write-back keeps a folio in the swap cache");
+        let area = self.swap().area(first.area).expect("a cached folio's area is in service");
+        let mut nr_bad = 0;
+        for (index, page) in folio.frames().enumerate() {
+            let entry = first.add(index as u32);
+            let segment = Segment { first: page, nr_frames: 1 };
+            self.count(MmEvent::SwapRequest, 1);
+            let sector = area.sector(entry.slot);
+            let ticket = self.machine().submit(area.disk, BlockOp::Write, sector, &[segment]);
+            if let Err(why) = ticket.and_then(|ticket| self.machine().wait(ticket)) {
                 log::warn!("swap: writing slot {} of area {:?}: {why:?}", entry.slot, entry.area);
-                self.count(MmEvent::SwpOutError, folio.order().nr_pages() as u64);
-                self.mark_bad(entry, folio.order().nr_pages());
-                folio.set(FolioFlags::DIRTY | FolioFlags::BAD_SLOT);
+                area.lock_cluster(self, entry.slot).update(entry.slots(1), SlotWord::with_bad);
+                nr_bad += 1;
             }
         }
+        if nr_bad == 0 {
+            return self.end_whole_write_out(folio);
+        }
+        self.count(MmEvent::SwpOutError, nr_bad);
+        folio.set(FolioFlags::DIRTY | FolioFlags::BAD_SLOT);
+        folio.end_writeback();
+    }
+
+    fn end_whole_write_out(&self, folio: &FolioRef<'_, M>) {
+        self.count(MmEvent::PswpOut, folio.order().nr_pages() as u64);
+        self.count_whole_swap_out(folio.order());
         folio.end_writeback();
     }
 
@@ -131,11 +157,5 @@ impl<M: Machine> System<M> {
         let area = self.swap().area(entry.area).expect("a cached folio's area is in service");
         let mut cluster = area.lock_cluster(self, entry.slot);
         cluster.update(entry.slots(nr), |word| word.with_zero_page(is_zero));
-    }
-
-    fn mark_bad(&self, entry: SwapEntry, nr: u32) {
-        let area = self.swap().area(entry.area).expect("a cached folio's area is in service");
-        let mut cluster = area.lock_cluster(self, entry.slot);
-        cluster.update(entry.slots(nr), SlotWord::with_bad);
     }
 }

@@ -26,9 +26,9 @@ fn pages_that_cannot_be_written_lose_nothing() -> Result<(), Skip> {
             assert_eq!(memory::first_difference(page, page as u64 + round), None, "{page:#x}");
         }
     }
-    // All three were met. A request of several pages fails as a whole, so there may be more.
+    // All three were met, and none that the disk refused only because it had merged it with them.
     let failed = Counters::read().get("swpout_error");
-    assert!(failed.is_none_or(|failed| failed >= 3), "{failed:?} writes failed");
+    assert!(failed.is_none_or(|failed| failed == 3), "{failed:?} slots are bad");
     Ok(())
 }
 
