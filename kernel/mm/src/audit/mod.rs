@@ -11,6 +11,7 @@ mod sharing;
 
 use alloc::sync::Arc;
 
+use base::sync::atomic::Ordering;
 use hal::Machine;
 
 use crate::folio::{Folio, FolioFlags, FolioId, Place};
@@ -46,6 +47,7 @@ impl<M: Machine> System<M> {
         for id in seen.folios.keys() {
             assert!(self.folio(*id).refcount() > 0, "{id:?} is used but free");
         }
+        self.audit_descriptors();
         let (tag_bytes, swap_frames) = self.audit_swap(&seen);
         assert_eq!(self.tag_bytes_stored(), tag_bytes, "bytes of tag storage in use");
         self.audit_lru();
@@ -90,6 +92,15 @@ impl<M: Machine> System<M> {
         for pfn in folio.frames() {
             assert_eq!(self.words().folio(pfn), id, "frame word of {pfn:?}");
         }
+    }
+
+    /// Compares the descriptors and spill tables that are gone with those in use.
+    fn audit_descriptors(&self) {
+        let (all, free) = self.folios().census();
+        assert_eq!(all - free, self.folios().live().count(), "descriptors allocated, in use");
+        let has_table = |id: &FolioId| self.folio(*id).rmap_spill.load(Ordering::Relaxed) != 0;
+        let with_table = self.folios().live().filter(has_table).count();
+        assert_eq!(self.spill().nr_in_use(), with_table, "spill tables allocated, in use");
     }
 
     fn audit_place(&self, id: FolioId, folio: &Folio, nr_objects: u32) {

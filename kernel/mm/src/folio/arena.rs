@@ -103,6 +103,16 @@ impl FolioArena {
         (self.chunks.len() - self.free.lock().nr_chunks) * CHUNK * size_of::<Folio>()
     }
 
+    /// Returns (descriptors there are, those of them that can be allocated). For a moment when nobody
+    /// allocates or frees.
+    #[cfg(feature = "audit")]
+    pub(crate) fn census(&self) -> (usize, usize) {
+        let cached: usize = self.caches.iter().map(|cache| cache.lock().len()).sum();
+        let free = self.free.lock();
+        // Index 0 is none.
+        ((free.nr_chunks * CHUNK).saturating_sub(1), cached + free.ids.len())
+    }
+
     /// Iterates over the descriptors in use. For a moment when nobody allocates or frees.
     #[cfg(feature = "audit")]
     pub(crate) fn live(&self) -> impl Iterator<Item = FolioId> {

@@ -168,6 +168,9 @@ impl<M: Machine> System<M> {
 
     #[inline]
     pub(super) fn alloc_descriptor(&self) -> Option<FolioId> {
+        if self.machine().inject_alloc_failure() {
+            return None;
+        }
         let cpu = self.machine().cpu();
         self.folios().alloc(cpu, || self.has_spare_heap()).or_else(|| {
             // The heap is low. It grows while there are whole free blocks. It had room for all

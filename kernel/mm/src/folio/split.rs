@@ -146,6 +146,8 @@ struct Split<'f, 's, M: Machine> {
     ghost: FolioRef<'s, M>,
     /// Descriptors of the pages after the first.
     tails: ArrayVec<FolioId, MOST>,
+    /// Whether it was to be split when memory is short.
+    was_queued: bool,
 }
 
 impl<'f, 's, M: Machine> Split<'f, 's, M> {
@@ -162,7 +164,8 @@ impl<'f, 's, M: Machine> Split<'f, 's, M> {
         let ghost = system.alloc_descriptor().ok_or(SplitError::OutOfMemory)?;
         let flags = flags::initial(order, folio.shard(), FolioFlags::GHOST);
         let ghost = system.new_descriptor(ghost, folio.head(), flags);
-        let mut split = Self { system, folio, order, ghost, tails: ArrayVec::new() };
+        let (tails, was_queued) = (ArrayVec::new(), false);
+        let mut split = Self { system, folio, order, ghost, tails, was_queued };
         for _ in 1..order.nr_pages() {
             match system.alloc_descriptor() {
                 Some(id) => split.tails.push(id),
@@ -174,7 +177,7 @@ impl<'f, 's, M: Machine> Split<'f, 's, M> {
         }
         folio.lru_prev.store(split.ghost.id().get(), Ordering::Relaxed);
         folio.set(FolioFlags::FREEZING);
-        system.deferred_splits().remove(system, folio);
+        split.was_queued = system.deferred_splits().remove(system, folio);
         Ok(split)
     }
 
@@ -191,6 +194,9 @@ impl<'f, 's, M: Machine> Split<'f, 's, M> {
         if frozen.is_err() || is_held {
             self.thaw(Thaw::Back);
             self.folio.clear(FolioFlags::FREEZING);
+            if self.was_queued {
+                self.system.deferred_splits().add(self.system, self.folio.id(), self.folio);
+            }
             self.give_tails_back();
             return Err(frozen.err().unwrap_or(SplitError::Busy));
         }

@@ -166,6 +166,9 @@ impl<M: Machine> System<M> {
     /// [`OutOfMemory`] when the heap is low and there is no whole free block: the caller refuses
     /// its request, so that what is left serves paths that cannot fail.
     pub fn reserve_kernel_heap(&self, bytes: usize) -> Result<(), OutOfMemory> {
+        if self.machine().inject_alloc_failure() {
+            return Err(OutOfMemory);
+        }
         self.grow_kernel_heap(bytes + Self::HEAP_RESERVE + self.folios().bytes_to_come())
     }
 

@@ -38,12 +38,14 @@ impl DeferredSplits {
     }
 
     /// Takes a folio off the queue that has just been marked as being split. It is not queued again:
-    /// the mark is looked at under the lock.
-    pub(crate) fn remove<M: Machine>(&self, system: &System<M>, folio: &Folio) {
+    /// the mark is looked at under the lock. Returns whether it was there.
+    pub(crate) fn remove<M: Machine>(&self, system: &System<M>, folio: &Folio) -> bool {
         let mut queue = self.queue.lock();
-        if folio.has(FolioFlags::SPLIT_QUEUED) {
+        let was_queued = folio.has(FolioFlags::SPLIT_QUEUED);
+        if was_queued {
             self.unlink(&mut queue, system, folio);
         }
+        was_queued
     }
 
     /// Takes folios that are being freed off the queue.
@@ -60,7 +62,7 @@ impl DeferredSplits {
     }
 
     /// Queues a folio. Returns `false` if it is queued already, or being split.
-    fn add<M: Machine>(&self, system: &System<M>, id: FolioId, folio: &Folio) -> bool {
+    pub(crate) fn add<M: Machine>(&self, system: &System<M>, id: FolioId, folio: &Folio) -> bool {
         let mut queue = self.queue.lock();
         if folio.has(FolioFlags::FREEZING)
             || folio.set(FolioFlags::SPLIT_QUEUED).contains(FolioFlags::SPLIT_QUEUED)

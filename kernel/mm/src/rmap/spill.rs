@@ -163,6 +163,14 @@ impl SpillTables {
         tables.tables[index as usize].get(at).map(|raw| unpack(*raw))
     }
 
+    /// Returns how many folios have a table.
+    #[cfg(feature = "audit")]
+    pub(crate) fn nr_in_use(&self) -> usize {
+        let tables = self.tables.lock();
+        // The first is nobody's.
+        tables.tables.len() - 1 - tables.free.len()
+    }
+
     /// Returns the bytes of all tables.
     pub(crate) fn bytes(&self) -> usize {
         let tables = self.tables.lock();

@@ -4,6 +4,7 @@
 
 pub mod actor;
 pub mod dice;
+pub mod failing;
 pub mod folios;
 pub mod oracle;
 pub mod out;

@@ -179,11 +179,17 @@ impl Process {
     /// Stores to a cell of a page, with the right tag.
     pub fn write(&mut self, page: Vpn, cell: usize, value: u64) {
         self.settle(page);
-        let at = self.pointer(page, cell);
-        self.store(at, value).unwrap_or_else(|why| panic!("{page:?}: {why:?}"));
+        let stored = self.try_write(page, cell, value);
+        stored.unwrap_or_else(|why| panic!("{page:?}: {why:?}"));
+    }
+
+    /// Like [`Process::write`], where memory or the disk may fail.
+    pub fn try_write(&mut self, page: Vpn, cell: usize, value: u64) -> Result<(), AccessError> {
+        self.store(self.pointer(page, cell), value)?;
         let model = self.oracle.pages.get_mut(&page).expect("mapped");
         model.may_be_zero = false;
         model.change(|content| content.cells[cell] = value);
+        Ok(())
     }
 
     /// Stores a tag.
