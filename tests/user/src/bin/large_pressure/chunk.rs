@@ -34,12 +34,10 @@ struct PageState {
 }
 
 impl Chunk {
-    /// Maps a chunk at `start` and fills it.
-    pub fn new(start: usize, number: u64, dice: &mut Dice) -> Self {
+    /// Names a chunk at `start`, where nothing is before [`Chunk::make_anew`].
+    pub fn new(start: usize, number: u64) -> Self {
         let pages = vec![PageState::default(); NR_PAGES];
-        let mut chunk = Self { start, number, has_block: false, pages };
-        chunk.make_anew(dice);
-        chunk
+        Self { start, number, has_block: false, pages }
     }
 
     fn page(&self, index: usize) -> Page {

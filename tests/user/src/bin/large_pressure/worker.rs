@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file has threads and children do things to chunks, and reports what they find wrong.
+//!
+//! A thread that unmaps or moves part of a chunk leaves a hole, and what another thread maps
+//! without saying where may come to lie there. So no thread allocates memory while others run: all
+//! is allocated before they begin.
 
+use std::io::Write;
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use user_tests::folios;
@@ -33,12 +39,21 @@ pub struct Budget {
 
 /// Runs threads, each with chunks of its own, and returns the exit code of their process.
 pub fn run_threads(nr: usize, seed: u64, nr_chunks: usize, budget: Budget) -> i32 {
+    let workers: Vec<_> =
+        (0..nr as u64).map(|thread| Worker::new(seed + thread, nr_chunks)).collect();
+    let all_are_there = Barrier::new(nr);
     let nr_wrong: usize = std::thread::scope(|scope| {
-        let start = |thread: u64| {
-            let mut worker = Worker::new(seed + thread, nr_chunks);
-            scope.spawn(move || worker.run(budget))
+        let start = |mut worker: Worker| {
+            let all_are_there = &all_are_there;
+            scope.spawn(move || {
+                all_are_there.wait();
+                let nr_wrong = worker.run(budget);
+                // What a thread frees may be unmapped: after the others have done with their holes.
+                all_are_there.wait();
+                nr_wrong
+            })
         };
-        let threads: Vec<_> = (0..nr as u64).map(start).collect();
+        let threads: Vec<_> = workers.into_iter().map(start).collect();
         threads.into_iter().map(|thread| thread.join().unwrap_or(1)).sum()
     });
     i32::from(nr_wrong != 0)
@@ -63,17 +78,19 @@ impl Worker {
         // Kept from others until chunks are there.
         let (len_bytes, flags) = ((nr_chunks + 2) * BLOCK, ANON | libc::MAP_FIXED);
         memory::mmap(place, len_bytes, libc::PROT_NONE, flags, -1, 0).expect("mmap");
-        let (chunks, children) = (Vec::with_capacity(nr_chunks), Vec::new());
-        let dice = Dice::new(seed);
+        let chunk = |index: usize| {
+            let number = seed << 32 | (index << 9) as u64;
+            Chunk::new(place + index * BLOCK, number)
+        };
+        let chunks = (0..nr_chunks).map(chunk).collect();
+        let (dice, children) = (Dice::new(seed), Vec::with_capacity(MOST_CHILDREN));
         Self { seed, dice, place, nr_chunks, chunks, children, is_child: false, nr_wrong: 0 }
     }
 
     fn run(&mut self, budget: Budget) -> usize {
         let (start, mut said) = (Instant::now(), Instant::now());
-        for index in 0..self.nr_chunks {
-            let number = self.seed << 32 | (index << 9) as u64;
-            let chunk = Chunk::new(self.place + index * BLOCK, number, &mut self.dice);
-            self.chunks.push(chunk);
+        for chunk in &mut self.chunks {
+            chunk.make_anew(&mut self.dice);
         }
         let mut done = 0;
         while done < budget.operations && start.elapsed() < budget.time {
@@ -81,16 +98,21 @@ impl Worker {
             done += 1;
             if said.elapsed() > SAYS {
                 said = Instant::now();
-                self.say(&format!("{done} operations, {} s", start.elapsed().as_secs()));
+                self.say(format_args!("{done} operations, {} s", start.elapsed().as_secs()));
             }
         }
         self.children.drain(..).for_each(|child| self.nr_wrong += wait(child));
         for index in 0..self.chunks.len() {
             let result = self.chunks[index].check_all();
             self.note(result);
+            if said.elapsed() > SAYS {
+                said = Instant::now();
+                let time = start.elapsed().as_secs();
+                self.say(format_args!("looked at {index} of {} chunks, {time} s", self.nr_chunks));
+            }
         }
         let (time, wrong) = (start.elapsed().as_secs(), self.nr_wrong);
-        self.say(&format!("{done} operations, {time} s, {wrong} mismatches"));
+        self.say(format_args!("{done} operations, {time} s, {wrong} mismatches"));
         self.nr_wrong
     }
 
@@ -131,21 +153,25 @@ impl Worker {
         });
         match child {
             Ok(child) => self.children.push(child),
-            Err(error) => self.say(&format!("fork: error {error}")),
+            Err(error) => self.say(format_args!("fork: error {error}")),
         }
     }
 
     fn note(&mut self, result: Result<(), Mismatch>) {
         if let Err(mismatch) = result {
             self.nr_wrong += 1;
-            self.say(&format!("MISMATCH {mismatch}"));
+            self.say(format_args!("MISMATCH {mismatch}"));
         }
     }
 
     /// Writes a line with one call: a child of a process with threads shares no lock with anybody.
-    fn say(&self, text: &str) {
-        let line = format!("pressure: worker {:#x}, {}: {text}\n", self.seed, process::pid());
-        let _ = sys::call(libc::SYS_write, [1, line.as_ptr().expose_provenance(), line.len()]);
+    fn say(&self, text: std::fmt::Arguments<'_>) {
+        let mut line = [0u8; 160];
+        let mut left = &mut line[..];
+        // A longer one is cut.
+        let _ = writeln!(left, "pressure: worker {:#x}, {}: {text}", self.seed, process::pid());
+        let len = 160 - left.len();
+        let _ = sys::call(libc::SYS_write, [1, line.as_ptr().expose_provenance(), len]);
     }
 }
 
