@@ -113,3 +113,15 @@ fn number(error: std::io::Error) -> Errno {
 fn chosen(text: &str) -> &str {
     text.split(['[', ']']).nth(1).unwrap_or(text.trim_end())
 }
+
+/// Returns AnonHugePages of the area that starts at `start`, in KiB.
+///
+/// # Panics
+///
+/// When no area starts there.
+pub fn anon_huge_kib(start: usize) -> usize {
+    let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
+    let from = smaps.find(&format!("{start:08x}-")).expect("the area");
+    let field = smaps[from..].lines().find_map(|line| line.strip_prefix("AnonHugePages:"));
+    field.unwrap().trim().strip_suffix(" kB").unwrap().parse().unwrap()
+}

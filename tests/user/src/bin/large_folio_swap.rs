@@ -5,12 +5,11 @@
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use user_tests::fault::{self, SEGV_MTESERR};
 use user_tests::folios::{Folios, for_sizes, is_one_run};
 use user_tests::memory::{self, PAGE, PROT_MTE, RW};
 use user_tests::pageout::{self, Place, page_out, place, swap_slot};
 use user_tests::process;
-use user_tests::tags::{self, GRANULES_PER_PAGE};
+use user_tests::tags;
 use user_tests::thp;
 use user_tests::trial::Skip;
 use user_tests::vmstat::Counters;
@@ -23,7 +22,6 @@ user_tests::tests!(
     s000_r13_fork_shares_a_swapped_folio,
     s000_r07_a_page_discarded_while_swapped_is_zero,
     s000_r16_threads_that_fault_at_once_see_tags,
-    s000_r17_wrong_tags_fault_on_each_page,
     s000_r19_a_part_goes_out_and_the_rest_stays,
     a_folio_swapped_in_two_processes_comes_back_in_both,
     a_swapped_folio_is_unmapped_in_parts,
@@ -224,25 +222,6 @@ fn s000_r16_threads_that_fault_at_once_see_tags() -> Result<(), Skip> {
                 assert_eq!(nr_restored, nr_tagged as u64, "each page once");
             }
         }
-        Ok(())
-    })
-}
-
-fn s000_r17_wrong_tags_fault_on_each_page() -> Result<(), Skip> {
-    tags::needed_per_granule()?;
-    for_sizes(|size_kib| {
-        let folios = filled(size_kib, 1)?;
-        out(&folios);
-        tags::check_at_once();
-        for (page, seed) in folios.mapping.pages().zip(0..) {
-            let address = page + PAGE - tags::GRANULE;
-            let tag = tags::pseudo_random(seed, GRANULES_PER_PAGE - 1);
-            let load = |tag| fault::catch(|| memory::touch(tags::with_tag(address, tag)));
-            assert_eq!(load(tag), None, "the right tag");
-            let code = load(tag ^ 1).map(|fault| fault.code);
-            assert_eq!(code, Some(SEGV_MTESERR), "a wrong tag");
-        }
-        tags::set_control(tags::TAGGED_ADDR_ENABLE).expect("PR_SET_TAGGED_ADDR_CTRL");
         Ok(())
     })
 }

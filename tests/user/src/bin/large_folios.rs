@@ -17,6 +17,7 @@ user_tests::tests!(
     fork_shares_frames_and_each_side_copies_what_it_stores_to,
     a_tag_store_copies_as_well,
     grandchildren_share_until_they_store,
+    s003_r15_a_copied_page_splits_the_block_of_who_stores_and_no_other,
     s003_r16_the_survivor_of_a_fork_stores_in_place,
     s003_r19_threads_of_one_process_do_not_share,
     exit_gives_everything_back,
@@ -131,6 +132,29 @@ fn grandchildren_share_until_they_store() -> Result<(), Skip> {
         shared.check();
         Ok(())
     })
+}
+
+fn s003_r15_a_copied_page_splits_the_block_of_who_stores_and_no_other() -> Result<(), Skip> {
+    const STORED: usize = 77;
+    let folios = Folios::filled(2048, 1)?;
+    let start = folios.mapping.start();
+    let shared = frames(folios.mapping.range());
+    let splits = Counters::read();
+    let nr_splits = || Counters::read().since(&splits, "thp_split_pmd");
+    process::in_child(|| {
+        assert_eq!(thp::anon_huge_kib(start), 2048, "shared");
+        folios.fill_page(folios.page(0, STORED), 1000);
+        assert_eq!((thp::anon_huge_kib(start), nr_splits()), (0, Some(1)));
+        let mine = frames(folios.mapping.range());
+        let copied: Vec<_> = (0..512).filter(|page| mine[*page] != shared[*page]).collect();
+        assert_eq!(copied, [STORED], "one page is copied");
+        folios.check_page(folios.page(0, STORED), 1000);
+        folios.check_except(&[folios.part(0, STORED..STORED + 1)]);
+    });
+    assert_eq!((thp::anon_huge_kib(start), nr_splits()), (2048, Some(1)), "whose block is whole");
+    assert_eq!(frames(folios.mapping.range()), shared);
+    folios.check();
+    Ok(())
 }
 
 fn s003_r16_the_survivor_of_a_fork_stores_in_place() -> Result<(), Skip> {

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This program tests which folio a first store gets, and how it is counted.
 
-use std::fs;
-
 use user_tests::memory::{self, ANON, Mapping, PAGE, PROT_MTE, RW};
 use user_tests::pageout::{self, Place};
 use user_tests::sys;
@@ -151,14 +149,6 @@ fn a_folio_leaves_pages_alone_that_are_there() -> Result<(), Skip> {
     Ok(())
 }
 
-/// Returns AnonHugePages of the area that starts at `start`, in KiB.
-fn anon_huge_kib(start: usize) -> usize {
-    let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
-    let from = smaps.find(&format!("{start:08x}-")).expect("the area");
-    let field = smaps[from..].lines().find_map(|line| line.strip_prefix("AnonHugePages:"));
-    field.unwrap().trim().strip_suffix(" kB").unwrap().parse().unwrap()
-}
-
 fn anon_huge_pages_are_what_blocks_map() -> Result<(), Skip> {
     let _sizes = thp::only(2048, "madvise")?;
     let reserve = Mapping::new(4 * BLOCK, libc::PROT_NONE, ANON).unwrap();
@@ -168,7 +158,7 @@ fn anon_huge_pages_are_what_blocks_map() -> Result<(), Skip> {
     let before = meminfo::read("AnonHugePages").unwrap();
     for blocks in 1..=2 {
         memory::store(start + (blocks - 1) * BLOCK, 1);
-        assert_eq!(anon_huge_kib(start), blocks * 2048);
+        assert_eq!(thp::anon_huge_kib(start), blocks * 2048);
         let now = meminfo::read("AnonHugePages").unwrap();
         assert_eq!(now - before, (blocks * BLOCK) as u64);
     }
@@ -176,7 +166,7 @@ fn anon_huge_pages_are_what_blocks_map() -> Result<(), Skip> {
     let _smaller = thp::only(64, "madvise")?;
     memory::madvise(start, BLOCK, libc::MADV_DONTNEED).unwrap();
     memory::store(start, 1);
-    assert_eq!(anon_huge_kib(start), 2048);
+    assert_eq!(thp::anon_huge_kib(start), 2048);
     drop(reserve);
     assert_eq!(meminfo::read("AnonHugePages").unwrap(), before);
     Ok(())
@@ -187,12 +177,12 @@ fn a_block_of_which_part_changes_is_mapped_by_pages() -> Result<(), Skip> {
     let mapping = wanting(RW);
     memory::store(mapping.start(), 1);
     memory::store(mapping.start() + BLOCK, 2);
-    assert_eq!(anon_huge_kib(mapping.start()), 4096);
+    assert_eq!(thp::anon_huge_kib(mapping.start()), 4096);
     let before = Counters::read();
     memory::mprotect(mapping.page(3), PAGE, libc::PROT_READ).unwrap();
     assert_eq!(Counters::read().since(&before, "thp_split_pmd"), Some(1));
-    assert_eq!(anon_huge_kib(mapping.start()), 0);
-    assert_eq!(anon_huge_kib(mapping.page(4)), 2048, "the second block is as it was");
+    assert_eq!(thp::anon_huge_kib(mapping.start()), 0);
+    assert_eq!(thp::anon_huge_kib(mapping.page(4)), 2048, "the second block is as it was");
     assert_eq!(nr_present(&mapping), 1024, "the folios are as they were");
     Ok(())
 }
