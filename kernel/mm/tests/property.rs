@@ -18,18 +18,7 @@ use mm::{MmEvent, Shmem};
 use world::actor::{Actor, MOST_PAGES};
 use world::oracle::Object;
 use world::process::{Process, TAGGED};
-use world::{CPU0, Dice, Footprint, World, config};
-
-/// Returns the seeds to run: those asked for, or `default`.
-fn seeds(default: u64) -> std::ops::Range<u64> {
-    match std::env::var("GRANULE_SEEDS") {
-        Err(_) => 0..default,
-        Ok(range) => {
-            let (from, to) = range.split_once("..").expect("GRANULE_SEEDS=first..end");
-            from.parse().expect("a number")..to.parse().expect("a number")
-        }
-    }
-}
+use world::{CPU0, Dice, Footprint, World, config, seeds};
 
 /// Returns a machine whose features the seed chooses. Tagged memory in all of them.
 fn machine_of(seed: u64, nr_cpus: usize) -> SimConfig {

@@ -46,6 +46,17 @@ pub fn config(seed: u64) -> SimConfig {
     }
 }
 
+/// Returns the seeds to run: those asked for, or `default`.
+pub fn seeds(default: u64) -> std::ops::Range<u64> {
+    match std::env::var("GRANULE_SEEDS") {
+        Err(_) => 0..default,
+        Ok(range) => {
+            let (from, to) = range.split_once("..").expect("GRANULE_SEEDS=first..end");
+            from.parse().expect("a number")..to.parse().expect("a number")
+        }
+    }
+}
+
 impl World {
     /// Builds the machine and puts its first disk, if any, into service as swap.
     pub fn new(config: SimConfig) -> Self {
