@@ -25,7 +25,9 @@ use core::ops::{Deref, DerefMut};
 
 use crate::lock_level::{self, LockLevel};
 
-pub use backend::{atomic, relax, schedule_point};
+#[cfg(shuttle)]
+pub use backend::take_stop;
+pub use backend::{atomic, relax, schedule_point, stop_point};
 
 /// A mutual-exclusion lock whose waiters park in WFE. Never held across a sleep.
 pub struct SpinLock<T, L: LockLevel> {
@@ -339,6 +341,11 @@ mod backend {
     #[inline(always)]
     pub fn schedule_point() {}
 
+    /// Names a place where a schedule may be told to go on with another thread; nothing outside the
+    /// model checker.
+    #[inline(always)]
+    pub fn stop_point(_name: &'static str) {}
+
     #[cfg(target_os = "none")]
     mod step {
         use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -444,6 +451,23 @@ mod backend {
     pub fn schedule_point() {
         // Any shuttle atomic is such a place. `yield_now` is not: it asks to be passed over.
         let _ = atomic::AtomicBool::new(false).load(atomic::Ordering::SeqCst);
+    }
+
+    std::thread_local! {
+        /// The stop point that the running thread is at.
+        static STOP: core::cell::Cell<Option<&'static str>> = const { core::cell::Cell::new(None) };
+    }
+
+    /// Names a place where a schedule may be told to go on with another thread.
+    pub fn stop_point(name: &'static str) {
+        STOP.set(Some(name));
+        schedule_point();
+        STOP.set(None);
+    }
+
+    /// Returns the stop point that the running thread has come to, once: for schedulers.
+    pub fn take_stop() -> Option<&'static str> {
+        STOP.take()
     }
 }
 

@@ -40,11 +40,16 @@ pub enum Fault {
     SlotFreedWhileCached,
     /// The tag state of all pages of a folio is that of the first.
     TagStateOfHead,
+    /// Users of a swap area hold no reference that swapoff waits for, and free_swap_and_cache() looks at
+    /// the map once more (Linux until v6.9, CVE-2024-26960).
+    AreaNotHeld,
+    /// Swapoff visits every address space once, and takes what fork has copied meanwhile for gone.
+    SwapoffVisitsOnce,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::TagsNotSaved,
         Self::UnmapWithoutTlbi,
         Self::ReferenceLeakedOnReadError,
@@ -54,6 +59,8 @@ impl Fault {
         Self::TagsRestoredAgain,
         Self::SlotFreedWhileCached,
         Self::TagStateOfHead,
+        Self::AreaNotHeld,
+        Self::SwapoffVisitsOnce,
     ];
 }
 

@@ -4,7 +4,6 @@
 
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 #[cfg(shuttle)]
 use std::sync::Arc;
 
@@ -15,6 +14,7 @@ use mm::lab::{Fault, Refault, Restore};
 use mm::{Advice, AreaFlags, MmEvent, Placement, Prot};
 #[cfg(shuttle)]
 use world::CPU1;
+use world::caught::what_is_said;
 use world::out::{fill, fill_swap, page_out, press};
 use world::process::{Process, RW, TAGGED};
 use world::{CPU0, World, config};
@@ -40,10 +40,8 @@ fn caught_on(
         });
     };
     run(None, 0..seeds);
-    let outcome = catch_unwind(AssertUnwindSafe(|| run(Some(fault), 0..seeds)));
-    let Err(why) = outcome else { panic!("{fault:?} was not caught in {seeds} seeds") };
-    let text = why.downcast_ref::<String>().cloned();
-    text.or_else(|| why.downcast_ref::<&str>().map(|text| text.to_string())).unwrap_or_default()
+    what_is_said(|| run(Some(fault), 0..seeds))
+        .unwrap_or_else(|| panic!("{fault:?} was not caught in {seeds} seeds"))
 }
 
 fn swapped_process(world: &World) -> (Process, PageRange) {

@@ -76,6 +76,7 @@ mod phys_mem;
 mod pte;
 mod ram;
 mod rng;
+mod stops;
 mod store_order;
 #[cfg(test)]
 mod tests;
@@ -100,6 +101,7 @@ pub use disk::{DiskCounts, IoFault};
 pub use explore::explore;
 pub use mmu::MmuCounts;
 pub use pte::SimTable;
+pub use stops::{Leg, explore_stops, replay_stops};
 pub use threads::SimContext;
 
 use crate::tlb::Asid;

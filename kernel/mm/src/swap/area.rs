@@ -12,7 +12,7 @@ use core::ops::Range;
 use base::lock_level::{Cluster, ClusterLists};
 use base::percpu::{CpuId, PerCpu};
 use base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use base::sync::{SpinGuard, SpinLock};
+use base::sync::{SpinGuard, SpinLock, stop_point};
 use base::{Order, Pfn};
 use hal::{DiskId, Machine};
 use pgtable::{AreaId, SwapEntry};
@@ -59,6 +59,8 @@ pub(crate) struct SwapArea {
     table_frames: AtomicU64,
     /// No more slots are handed out: swapoff is at work.
     is_closing: AtomicBool,
+    #[cfg(feature = "lab")]
+    pub(super) lab: super::area_ref::AreaLab,
 }
 
 impl SwapArea {
@@ -94,6 +96,8 @@ impl SwapArea {
             retired: AtomicU64::new(0),
             table_frames: AtomicU64::new(0),
             is_closing: AtomicBool::new(false),
+            #[cfg(feature = "lab")]
+            lab: Default::default(),
         }
     }
 
@@ -173,11 +177,16 @@ impl SwapArea {
     }
 
     /// Hands out no more slots. When this returns, every slot that will ever be handed out counts
-    /// as in use: the flag is looked at under the locks that are taken here.
-    pub fn close(&self) {
-        self.is_closing.store(true, Ordering::SeqCst);
+    /// as in use: the flag is looked at under the locks that are taken here. `false` if somebody else
+    /// has closed it before.
+    #[must_use = "an area is taken out of service by one at a time"]
+    pub fn close(&self) -> bool {
+        if self.is_closing.swap(true, Ordering::SeqCst) {
+            return false;
+        }
         self.return_cpu_runs();
         drop(self.free.lock());
+        true
     }
 
     /// Hands out slots again.
@@ -192,7 +201,9 @@ impl SwapArea {
         slot: u32,
     ) -> ClusterLock<'a, M> {
         let index = slot / BLOCK_UNITS;
-        ClusterLock { system, area: self, index, tables: self.clusters[index as usize].lock() }
+        let tables = self.clusters[index as usize].lock();
+        self.assert_is_there();
+        ClusterLock { system, area: self, index, tables }
     }
 
     /// Tells whether `slot` is one of the area's.
@@ -334,6 +345,7 @@ impl<'a, M: Machine> ClusterLock<'a, M> {
         self.area.free.lock().free_range(freed.run);
         // Last, and released: who sees the area unused sees nothing of the slots left.
         self.area.in_use.fetch_sub(freed.nr.into(), Ordering::Release);
+        stop_point("slots freed");
     }
 
     fn free_tables(&mut self) {
@@ -381,5 +393,13 @@ impl<'a, M: Machine> ClusterLock<'a, M> {
     /// Returns the memory manager.
     pub fn system(&self) -> &'a System<M> {
         self.system
+    }
+}
+
+#[cfg(feature = "lab")]
+impl<M: Machine> Drop for ClusterLock<'_, M> {
+    /// Unlocking stores to the cluster.
+    fn drop(&mut self) {
+        self.area.assert_is_there();
     }
 }

@@ -21,9 +21,10 @@ impl<M: Machine> System<M> {
     /// Compares the words of all slots with what refers to them. Returns the bytes of tag records
     /// and the frames of slot words and records in use.
     pub(crate) fn audit_swap(&self, seen: &Observed) -> (u64, u64) {
-        let areas = self.swap().areas.read().clone();
         let mut tag_bytes = 0;
-        for area in areas.iter().flatten() {
+        let mut last = None;
+        while let Some(area) = self.area_after(last) {
+            last = Some(area.rank());
             let mut in_use = 0;
             for slot in 1..area.nr_slots {
                 let word = area.lock_cluster(self, slot).load(slot);

@@ -5,6 +5,7 @@
 //! the first slot, and both change together under the folio lock and the cluster's lock. The cache
 //! holds one reference to each folio in it.
 
+use base::sync::stop_point;
 use hal::Machine;
 use pgtable::SwapEntry;
 
@@ -70,7 +71,8 @@ impl<M: Machine> System<M> {
         if folio.has(FolioFlags::WRITEBACK) {
             return false;
         }
-        let area = self.swap().area(first.area).expect("a cached folio's area is in service");
+        let area = self.swap_area(first.area).expect("a cached folio's area is in service");
+        stop_point("area found");
         let slots = first.slots(folio.order().nr_pages());
         let mut cluster = area.lock_cluster(self, first.slot);
         if cluster.words(slots.clone()).any(|word| word.count() != 0) {
@@ -87,7 +89,7 @@ impl<M: Machine> System<M> {
     /// Takes a clean, unmapped folio out of the cache; its content is on disk. The slots that
     /// entries refer to keep a shadow, the others are free.
     pub(crate) fn evict_from_cache(&self, folio: &FolioLock<'_, M>, first: SwapEntry) {
-        let area = self.swap().area(first.area).expect("a cached folio's area is in service");
+        let area = self.swap_area(first.area).expect("a cached folio's area is in service");
         let shadow = self.next_shadow();
         let mut cluster = area.lock_cluster(self, first.slot);
         let slots = first.slots(folio.order().nr_pages());
@@ -111,7 +113,7 @@ impl<M: Machine> System<M> {
     /// Makes the slots from `first` on, which a folio that is being split caches, name the folios of its
     /// pages.
     pub(crate) fn rename_cached(&self, first: SwapEntry, folios: &[FolioId]) {
-        let area = self.swap().area(first.area).expect("a cached folio's area is in service");
+        let area = self.swap_area(first.area).expect("a cached folio's area is in service");
         let mut cluster = area.lock_cluster(self, first.slot);
         let mut folios = folios.iter();
         cluster.update(first.slots(folios.len() as u32), |word| {

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file counts who refers to a slot, and frees slots.
 
-use alloc::sync::Arc;
 use core::ops::Range;
 
 use arrayvec::ArrayVec;
 
+use base::sync::stop_point;
 use hal::Machine;
 use pgtable::SwapEntry;
 
 use super::area::SwapArea;
+use super::area_ref::AreaRef;
 use super::slot::SlotWord;
 use crate::folio::{FolioId, FolioRef};
 use crate::lab::Fault;
@@ -35,8 +36,9 @@ impl<M: Machine> System<M> {
 
     /// Returns how many entries and objects refer to a slot.
     pub(crate) fn slot_users(&self, entry: SwapEntry) -> u32 {
-        let area = self.area_of(entry);
-        area.map_or(0, |area| area.lock_cluster(self, entry.slot).load(entry.slot).count())
+        let Some(area) = self.area_of(entry) else { return 0 };
+        stop_point("area found");
+        area.lock_cluster(self, entry.slot).load(entry.slot).count()
     }
 
     /// Lowers counts; hands the cached folios of slots that reached 0 to `orphaned`, with the cluster
@@ -75,8 +77,8 @@ impl<M: Machine> System<M> {
 
     /// Returns the area of an entry found in a page table. An entry that names no slot was not
     /// written by this kernel: it is reported and otherwise ignored.
-    pub(super) fn area_of(&self, entry: SwapEntry) -> Option<Arc<SwapArea>> {
-        let area = self.swap().area(entry.area).filter(|area| area.has_slot(entry.slot));
+    pub(super) fn area_of(&self, entry: SwapEntry) -> Option<AreaRef<'_, M>> {
+        let area = self.swap_area(entry.area).filter(|area| area.has_slot(entry.slot));
         if area.is_none() {
             log::error!("swap entry {entry:?} names no slot");
         }
@@ -151,6 +153,7 @@ impl<'s, M: Machine> SlotDrops<'s, M> {
     fn flush(&mut self) {
         let Some((first, nr)) = self.run.take() else { return };
         let Some(area) = self.system.area_of(first) else { return };
+        stop_point("area found");
         let mut orphans = ArrayVec::<FolioRef<'_, M>, { MAX_RUN as usize }>::new();
         self.system.drop_in_area(&area, first.slots(nr), |id| {
             // Neighbours mostly have one folio.
@@ -158,6 +161,12 @@ impl<'s, M: Machine> SlotDrops<'s, M> {
                 orphans.push(self.system.get_folio(id));
             }
         });
+        stop_point("counts lowered");
+        if self.system.commits(Fault::AreaNotHeld) && !orphans.is_empty() {
+            // As free_swap_and_cache() did until v6.9: once more into the map, to see whether another
+            // slot of the folio is in use.
+            let _ = area.lock_cluster(self.system, first.slot).load(first.slot);
+        }
         for folio in orphans {
             self.system.free_orphan(folio);
         }

@@ -21,9 +21,11 @@
 //!
 //! Folio lock > page-table lock > cluster > the area's free map and the tag store. A slot's word
 //! changes under its cluster's lock only. A slot cannot become free while an entry (its table
-//! locked) or the swap cache (the folio locked) refers to it.
+//! locked) or the swap cache (the folio locked) refers to it. Its area cannot go out of service then,
+//! nor while somebody has a reference to it (`area_ref.rs`).
 
 mod area;
+mod area_ref;
 #[cfg(feature = "audit")]
 mod audit;
 mod cache;
@@ -49,11 +51,13 @@ use alloc::sync::Arc;
 
 use base::lock_level::SwapAreas;
 use base::sync::RwSpinLock;
+use base::sync::atomic::AtomicU32;
 use hal::Machine;
 use pgtable::AreaId;
 
 use crate::system::System;
 use area::SwapArea;
+use area_ref::NrLeaving;
 use mte_tags::SwappedTags;
 
 /// Swap of one machine.
@@ -61,7 +65,8 @@ pub(crate) struct Swap {
     areas: RwSpinLock<[Option<Arc<SwapArea>>; AreaId::MAX], SwapAreas>,
     tags: SwappedTags,
     /// Evictions so far: the clock that shadows are read against.
-    evictions: base::sync::atomic::AtomicU32,
+    evictions: AtomicU32,
+    leaving: NrLeaving,
 }
 
 impl Swap {
@@ -69,12 +74,9 @@ impl Swap {
         Self {
             areas: RwSpinLock::new([const { None }; AreaId::MAX]),
             tags: SwappedTags::new(),
-            evictions: base::sync::atomic::AtomicU32::new(0),
+            evictions: AtomicU32::new(0),
+            leaving: NrLeaving::new(0),
         }
-    }
-
-    fn area(&self, id: AreaId) -> Option<Arc<SwapArea>> {
-        self.areas.read()[id.get()].clone()
     }
 }
 

@@ -69,7 +69,7 @@ impl<M: Machine> System<M> {
         kind: FolioFlags,
         mode: AllocMode,
     ) -> Result<(FolioRef<'_, M>, bool), SwapInError> {
-        let area = self.swap().area(entry.area).filter(|area| area.has_slot(entry.slot));
+        let area = self.swap_area(entry.area).filter(|area| area.has_slot(entry.slot));
         let area = area.ok_or(SwapInError::Stale)?;
         match self.look_up(&area, entry.slot) {
             Lookup::Cached(folio) => return Ok((folio, false)),

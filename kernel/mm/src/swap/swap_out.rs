@@ -74,7 +74,7 @@ impl<M: Machine> System<M> {
     /// When the write is complete the caller calls [`System::end_write_out`].
     pub(crate) fn start_write_out(&self, folio: &FolioLock<'_, M>) -> WriteOut {
         let entry = folio.swap_entry().expect("a folio that is written is in the swap cache");
-        let area = self.swap().area(entry.area).expect("a cached folio's area is in service");
+        let area = self.swap_area(entry.area).expect("a cached folio's area is in service");
         if let Err(OutOfMemory) = self.save_tags(&area, folio, entry.slot) {
             return WriteOut::NotStarted;
         }
@@ -118,7 +118,7 @@ impl<M: Machine> System<M> {
     /// dirty again, and its slots are retired or freed as soon as it leaves them.
     pub(crate) fn write_again(&self, folio: &FolioRef<'_, M>) {
         let first = folio.swap_entry().expect("write-back keeps a folio in the swap cache");
-        let area = self.swap().area(first.area).expect("a cached folio's area is in service");
+        let area = self.swap_area(first.area).expect("a cached folio's area is in service");
         let mut nr_bad = 0;
         for (index, page) in folio.frames().enumerate() {
             let entry = first.add(index as u32);
@@ -154,7 +154,7 @@ impl<M: Machine> System<M> {
     }
 
     fn mark_zero(&self, entry: SwapEntry, nr: u32, is_zero: bool) {
-        let area = self.swap().area(entry.area).expect("a cached folio's area is in service");
+        let area = self.swap_area(entry.area).expect("a cached folio's area is in service");
         let mut cluster = area.lock_cluster(self, entry.slot);
         cluster.update(entry.slots(nr), |word| word.with_zero_page(is_zero));
     }

@@ -37,13 +37,13 @@ impl<M: Machine> System<M> {
 
     /// P1: the page whose slot `entry` names.
     fn swap_restore_page(&self, entry: SwapEntry, page: Pfn) {
-        let area = self.swap().area(entry.area).expect("a cached folio's area is in service");
+        let area = self.swap_area(entry.area).expect("a cached folio's area is in service");
         self.restore_tags(&area, entry.slot, page);
     }
 
     /// P2: all pages; `first` names the slot of the first.
     fn swap_restore_folio(&self, first: SwapEntry, folio: &FolioLock<'_, M>) {
-        let area = self.swap().area(first.area).expect("a cached folio's area is in service");
+        let area = self.swap_area(first.area).expect("a cached folio's area is in service");
         for (slot, page) in (first.slot..).zip(folio.frames()) {
             self.restore_tags(&area, slot, page);
         }

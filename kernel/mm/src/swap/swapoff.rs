@@ -6,13 +6,16 @@
 //!    is read and put back. Fork may copy entries to an address space that was visited already, so
 //!    this repeats until nothing is in use.
 //! 3. Folios that only the swap cache still knows are let go.
-//! 4. The area leaves the list. Whoever holds it meanwhile holds a counted reference to it.
+//! 4. The area leaves the list, and swapoff waits for the last reference that somebody took before
+//!    (`area_ref.rs`).
 
+use base::sync::relax;
 use hal::{DiskId, Machine};
 
 use super::area::SwapArea;
 use crate::folio::{FolioFlags, FolioRef};
 use crate::frame::OutOfMemory;
+use crate::lab::Fault;
 use crate::system::System;
 
 /// Why an area stays in service.
@@ -51,14 +54,30 @@ impl<M: Machine> System<M> {
         if area.nr_in_use() > self.reclaimable_frames() + elsewhere {
             return Err(SwapOffError::OutOfMemory);
         }
-        area.close();
-        while area.nr_in_use() > 0 {
-            if let Err(why) = self.bring_all_back(&area, &mut should_stop) {
+        if !area.close() {
+            return Err(SwapOffError::NotInService);
+        }
+        loop {
+            let before = area.nr_in_use();
+            if before == 0 {
+                break;
+            }
+            let back = self.bring_all_back(&area, &mut should_stop);
+            if let Err(why) = back {
                 area.reopen();
                 return Err(why);
             }
+            if self.commits(Fault::SwapoffVisitsOnce) {
+                break;
+            }
+            if area.nr_in_use() == before {
+                // What is left belongs to processes that are going away on other CPUs.
+                relax();
+            }
         }
         self.remove_area(&area);
+        self.wait_for_users(&area);
+        area.give_up_clusters();
         Ok(())
     }
 

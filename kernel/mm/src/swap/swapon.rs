@@ -12,6 +12,7 @@ use hal::{BlockOp, DiskId, Machine, Segment};
 use pgtable::AreaId;
 
 use super::area::{AreaRank, SwapArea};
+use super::area_ref::AreaRef;
 use crate::frame::word::FrameKind;
 use crate::frame::{AllocMode, OutOfMemory};
 use crate::system::System;
@@ -107,15 +108,20 @@ impl<M: Machine> System<M> {
         areas.iter().flatten().map(info).collect()
     }
 
-    pub(super) fn area_on(&self, disk: DiskId) -> Option<Arc<SwapArea>> {
-        self.swap().areas.read().iter().flatten().find(|area| area.disk == disk).cloned()
+    pub(super) fn area_on(&self, disk: DiskId) -> Option<AreaRef<'_, M>> {
+        let areas = self.swap().areas.read();
+        let found = areas.iter().flatten().find(|area| area.disk == disk).cloned();
+        drop(areas);
+        found.map(|area| self.area_ref(area))
     }
 
     /// Returns the area that is to be tried after the one of rank `tried`, the first for `None`.
-    pub(super) fn area_after(&self, tried: Option<AreaRank>) -> Option<Arc<SwapArea>> {
+    pub(super) fn area_after(&self, tried: Option<AreaRank>) -> Option<AreaRef<'_, M>> {
         let areas = self.swap().areas.read();
         let left = areas.iter().flatten().filter(|area| Some(area.rank()) > tried);
-        left.min_by_key(|area| area.rank()).cloned()
+        let next = left.min_by_key(|area| area.rank()).cloned();
+        drop(areas);
+        next.map(|area| self.area_ref(area))
     }
 
     pub(super) fn remove_area(&self, area: &SwapArea) {

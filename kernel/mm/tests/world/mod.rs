@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
 pub mod actor;
+pub mod caught;
 pub mod dice;
 pub mod failing;
 pub mod folios;
