@@ -6,6 +6,8 @@
 //! Without the feature `lab` every question is answered with a constant, and the faults and the
 //! experiments are compiled out.
 
+#[cfg(all(feature = "lab", feature = "audit"))]
+mod harm;
 #[cfg(feature = "lab")]
 mod hold;
 mod refault;
@@ -13,6 +15,8 @@ mod refault;
 use hal::Machine;
 
 use crate::system::System;
+#[cfg(all(feature = "lab", feature = "audit"))]
+pub use harm::LockedFolio;
 #[cfg(feature = "lab")]
 pub use hold::HeldFolio;
 pub use refault::{Refault, Restore};
@@ -45,11 +49,21 @@ pub enum Fault {
     AreaNotHeld,
     /// Swapoff visits every address space once, and takes what fork has copied meanwhile for gone.
     SwapoffVisitsOnce,
+    /// Two folios cache one slot: who reads it does not look again whether somebody was faster.
+    CachedTwice,
+    /// Only the first slot of a cached folio that is split gets its new name (Linux: a folio was migrated
+    /// in the swap cache, and only the head's entry moved).
+    OnlyHeadRenamed,
+    /// The slots of a cached folio that is split name nothing for a moment (Linux 71e2d666ef85).
+    ClearedBeforeRenamed,
+    /// A fault that wants a large folio wants nothing else, whatever has happened to the slots meanwhile
+    /// (Linux: -EEXIST for ever).
+    OrderInsistedOn,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::TagsNotSaved,
         Self::UnmapWithoutTlbi,
         Self::ReferenceLeakedOnReadError,
@@ -61,6 +75,10 @@ impl Fault {
         Self::TagStateOfHead,
         Self::AreaNotHeld,
         Self::SwapoffVisitsOnce,
+        Self::CachedTwice,
+        Self::OnlyHeadRenamed,
+        Self::ClearedBeforeRenamed,
+        Self::OrderInsistedOn,
     ];
 }
 

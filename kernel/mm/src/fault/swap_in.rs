@@ -6,12 +6,14 @@
 //! then the slot's count lowered and the entry written, both under the table's lock. The slot and
 //! its tags live until the folio leaves the cache, which takes the folio lock held here.
 
+use base::sync::stop_point;
 use base::{Order, Pfn, Vpn};
 use hal::{Access, Machine, PteSlot, PteTable};
 use pgtable::{ENTRIES_PER_TABLE, Entry, MemType, NonPresent, Pte, SwapEntry, index_of};
 
 use super::{FaultError, Site};
 use crate::folio::{FolioFlags, FolioLock, FolioRef};
+use crate::lab::Fault;
 use crate::mm::{Mapped, Mm, PageTableLock, Resident};
 use crate::rmap::base_of;
 use crate::swap::SwapInError;
@@ -43,6 +45,7 @@ impl<M: Machine> Mm<M> {
         seen: u64,
     ) -> Result<bool, FaultError> {
         let system = self.system();
+        stop_point("swap entry read");
         let (folio, is_major) = match self.swap_in_largest(site, table, entry) {
             Ok(found) => found,
             // Somebody else has brought it back, or swapoff has: look again.
@@ -52,6 +55,7 @@ impl<M: Machine> Mm<M> {
             Err(SwapInError::Unreadable) => return Err(FaultError::NoContent),
             Err(SwapInError::OutOfMemory) => return Err(FaultError::OutOfMemory),
         };
+        stop_point("folio found");
         let folio = folio.lock();
         let Some(first) = folio.swap_entry().filter(|first| first.area == entry.area) else {
             return Ok(is_major);
@@ -84,7 +88,10 @@ impl<M: Machine> Mm<M> {
                     continue;
                 }
                 let mode = self.large_alloc_mode(site);
-                match system.swap_in_order(entry, order, FolioFlags::empty(), mode) {
+                match system.swap_in_order(entry, order, mode) {
+                    Err(SwapInError::Unfit) if system.commits(Fault::OrderInsistedOn) => {
+                        return Err(SwapInError::Unfit);
+                    }
                     // The page itself may be readable.
                     Err(SwapInError::Unfit | SwapInError::Unreadable) => {}
                     Err(SwapInError::OutOfMemory) => {
@@ -94,7 +101,7 @@ impl<M: Machine> Mm<M> {
                 }
             }
         }
-        system.swap_in(entry, FolioFlags::empty())
+        system.swap_in(entry)
     }
 
     /// Tells whether the entries of the aligned 2^`order` pages around `page`, whose own names `entry`,

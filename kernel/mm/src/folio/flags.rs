@@ -32,7 +32,7 @@ bitflags! {
         const ACTIVE = 1 << 7;
         /// Seen accessed once on the inactive list. Any time.
         const REFERENCED = 1 << 8;
-        /// Belongs to a shared-memory object, also while it is in the swap cache. Constant.
+        /// Belongs to a shared-memory object, also while it is in the swap cache. Set before visible.
         const SHMEM = 1 << 9;
         /// MADV_FREE: the content may be dropped unless it was written since. Any time.
         const LAZYFREE = 1 << 10;

@@ -10,6 +10,7 @@ use core::ops::ControlFlow;
 
 use arrayvec::ArrayVec;
 
+use base::sync::stop_point;
 use base::{Order, Vpn};
 use hal::{IoTicket, Machine};
 use pgtable::{NonPresent, Pte};
@@ -265,6 +266,7 @@ impl<'s, M: Machine> Eviction<'s, M> {
                 Some(WriteOut::NotStarted) => put_back(folio.unlock()),
             }
         }
+        stop_point("writes started");
         let mut unused = ArrayVec::<FolioId, BATCH>::new();
         let mut freed = 0;
         end_writes(&mut written);

@@ -138,7 +138,7 @@ impl<M: Machine> Shmem<M> {
         index: u64,
         entry: SwapEntry,
     ) -> Result<bool, ShmemError> {
-        let (folio, is_major) = match system.swap_in(entry, FolioFlags::SHMEM) {
+        let (folio, is_major) = match system.swap_in(entry) {
             Ok(found) => found,
             Err(SwapInError::Stale | SwapInError::Unfit) => return Ok(false),
             Err(SwapInError::Unreadable) => return Err(ShmemError::Unreadable),

@@ -28,7 +28,7 @@ impl<M: Machine> System<M> {
             return Err(why);
         }
         let entry = folio.swap_entry().expect("it was just added");
-        self.dup_slots(entry, 1);
+        self.give_slot_to_object(entry);
         object.map.lock().set(place.index, Slot::Swap(entry));
         // The map's reference; the swap cache has its own.
         self.put_folio(folio.id());

@@ -308,7 +308,11 @@ impl<'a, M: Machine> ClusterLock<'a, M> {
         let mut slot = slots.start;
         self.system.machine().update_words(frame, self.indices(&slots), |word| {
             let old = SlotWord(word);
-            debug_assert!(!old.is_free(), "slot {slot} changed while free");
+            if old.is_free() {
+                self.report_free(slot);
+                slot += 1;
+                return word;
+            }
             let mut new = change(old);
             if new.is_unused() {
                 self.free_slot(slot, old, &mut freed);
@@ -320,6 +324,12 @@ impl<'a, M: Machine> ClusterLock<'a, M> {
         if freed.nr != 0 {
             self.end_use(freed);
         }
+    }
+
+    /// Somebody names a slot that is not in use: an entry was written over, or a slot given up twice.
+    #[cold]
+    fn report_free(&self, slot: u32) {
+        log::error!("swap: slot {slot} of {:?} is named, and is not in use", self.area.id);
     }
 
     fn free_slot(&self, slot: u32, word: SlotWord, freed: &mut Freed) {

@@ -5,6 +5,7 @@
 //! the first slot, and both change together under the folio lock and the cluster's lock. The cache
 //! holds one reference to each folio in it.
 
+use base::Order;
 use base::sync::stop_point;
 use hal::Machine;
 use pgtable::SwapEntry;
@@ -40,7 +41,8 @@ impl<M: Machine> System<M> {
 
     /// Puts a new locked folio into the cache, for a slot that is only on disk and those after it, as
     /// many as it has pages, and returns the first one's word. `None` when they are not all only on
-    /// disk, or not alike: some written and some marked as zeroes.
+    /// disk, or not alike: some written and some marked as zeroes. What sort of folio it is, the slot
+    /// says: who found an entry that is out of date by now knows nothing of the slot's new page.
     pub(super) fn add_to_cache(
         &self,
         area: &SwapArea,
@@ -51,11 +53,17 @@ impl<M: Machine> System<M> {
         let first = cluster.load(slot);
         let slots = slot..slot + folio.order().nr_pages();
         let is_fit = |word: SlotWord| {
-            let is_only_on_disk = word.folio().is_none() && word.count() > 0;
-            is_only_on_disk && word.is_zero_page() == first.is_zero_page()
+            let is_cached = word.folio().is_some() && !self.commits(Fault::CachedTwice);
+            !is_cached && word.count() > 0 && word.is_zero_page() == first.is_zero_page()
         };
         if first.is_free() || !cluster.words(slots.clone()).all(is_fit) {
             return None;
+        }
+        if first.is_object() {
+            if folio.order() != Order::PAGE {
+                return None;
+            }
+            folio.set(FolioFlags::SHMEM);
         }
         folio.set_place(Place::Swap(cluster.entry(slot)));
         folio.get();
@@ -114,11 +122,19 @@ impl<M: Machine> System<M> {
     /// pages.
     pub(crate) fn rename_cached(&self, first: SwapEntry, folios: &[FolioId]) {
         let area = self.swap_area(first.area).expect("a cached folio's area is in service");
+        let mut slots = first.slots(folios.len() as u32);
+        if self.commits(Fault::OnlyHeadRenamed) {
+            slots.end = slots.start + 1;
+        }
+        if self.commits(Fault::ClearedBeforeRenamed) {
+            let mut cluster = area.lock_cluster(self, first.slot);
+            cluster.update(slots.clone(), |word| word.with_shadow(0));
+        }
+        stop_point("slots are renamed");
         let mut cluster = area.lock_cluster(self, first.slot);
         let mut folios = folios.iter();
-        cluster.update(first.slots(folios.len() as u32), |word| {
-            word.with_folio(*folios.next().expect("a folio for each slot"))
-        });
+        cluster
+            .update(slots, |word| word.with_folio(*folios.next().expect("a folio for each slot")));
     }
 
     fn leave_cache(&self, folio: &FolioLock<'_, M>) {

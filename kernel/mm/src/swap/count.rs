@@ -27,6 +27,13 @@ impl<M: Machine> System<M> {
         }
     }
 
+    /// Counts the one reference that an object has to the slot of its page.
+    pub(crate) fn give_slot_to_object(&self, entry: SwapEntry) {
+        let area = self.area_of(entry).expect("a cached folio's area is in service");
+        let slots = entry.slots(1);
+        area.lock_cluster(self, entry.slot).update(slots, |word| word.plus_one().with_object());
+    }
+
     /// Counts `nr` slots from `entry` on one reference less. Slots that nothing refers to any more
     /// are freed, unless a folio still caches them: then the folio's owner decides.
     pub(crate) fn drop_slots(&self, entry: SwapEntry, nr: u32) {
@@ -51,7 +58,10 @@ impl<M: Machine> System<M> {
         let frees_cached = self.commits(Fault::SlotFreedWhileCached);
         for part in parts(slots) {
             area.lock_cluster(self, part.start).update(part, |word| {
-                let word = word.minus_one();
+                let Some(word) = word.minus_one() else {
+                    log::error!("swap: a slot is given up more often than named: {word:?}");
+                    return word;
+                };
                 match word.folio() {
                     Some(_) if word.count() == 0 && frees_cached => return word.with_shadow(0),
                     Some(folio) if word.count() == 0 => orphaned(folio),
@@ -67,10 +77,10 @@ impl<M: Machine> System<M> {
     fn free_wrong_slots(&self, area: &SwapArea, slots: Range<u32>) {
         for slot in slots {
             let mut cluster = area.lock_cluster(self, slot);
-            let is_last = cluster.load(slot).minus_one().is_unused();
-            match is_last {
+            let less = cluster.load(slot).minus_one().expect("a slot in use");
+            match less.is_unused() {
                 true => cluster.update(slot ^ 1..(slot ^ 1) + 1, |word| word.without_users()),
-                false => cluster.update(slot..slot + 1, SlotWord::minus_one),
+                false => cluster.update(slot..slot + 1, |_| less),
             }
         }
     }

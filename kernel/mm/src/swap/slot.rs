@@ -8,6 +8,7 @@
 //! | 48 | a folio caches it |
 //! | 49 | the page is all zeroes and was not written |
 //! | 50 | writing to it failed: it is not used again |
+//! | 51 | a shared object names it, and nobody else |
 //! | 54:52 | kind of its tag record, 0 for "has none" |
 //! | 63:56 | parameter of its tag record |
 //!
@@ -29,6 +30,7 @@ const OWNER: u64 = 0xffff_ffff << OWNER_SHIFT;
 const CACHED: u64 = 1 << 48;
 const ZERO: u64 = 1 << 49;
 const BAD: u64 = 1 << 50;
+const OBJECT: u64 = 1 << 51;
 const TAG_SHIFT: u32 = 52;
 const TAG: u64 = 0b111 << TAG_SHIFT;
 const TAG_ARG_SHIFT: u32 = 56;
@@ -66,11 +68,9 @@ impl SlotWord {
         Self(self.0 + 1)
     }
 
-    /// Returns the word with one reference less.
-    #[must_use]
-    pub fn minus_one(self) -> Self {
-        assert!(self.count() > 0, "swap slot: freed more often than used ({self:?})");
-        Self(self.0 - 1)
+    /// Returns the word with one reference less; `None` when it has none.
+    pub fn minus_one(self) -> Option<Self> {
+        (self.count() > 0).then(|| Self(self.0 - 1))
     }
 
     pub fn folio(self) -> Option<FolioId> {
@@ -118,6 +118,16 @@ impl SlotWord {
         Self(self.0 | BAD)
     }
 
+    /// Tells whether the slot holds a page of a shared object.
+    pub const fn is_object(self) -> bool {
+        self.0 & OBJECT != 0
+    }
+
+    #[must_use]
+    pub const fn with_object(self) -> Self {
+        Self(self.0 | OBJECT)
+    }
+
     /// Returns the shape of the record of the page's tags, if it has any.
     pub fn tags(self) -> Option<Shape> {
         let kind = ((self.0 & TAG) >> TAG_SHIFT) as u8;
@@ -158,10 +168,11 @@ mod tests {
         let word = word.with_tags(tags).with_zero_page(true);
         assert_eq!(word.count(), 2);
         assert_eq!(word.folio(), Some(FolioId::new(u32::MAX)));
-        let word = word.with_shadow(0xdead_beef).minus_one().with_zero_page(false);
+        let word = word.with_shadow(0xdead_beef).minus_one().unwrap().with_zero_page(false);
         assert_eq!((word.count(), word.folio(), word.shadow()), (1, None, 0xdead_beef));
         assert_eq!(word.tags(), tags);
-        let word = word.with_shadow(0).with_tags(None).minus_one();
+        let word = word.with_shadow(0).with_tags(None).minus_one().unwrap();
         assert!(word.is_free());
+        assert_eq!(word.minus_one(), None);
     }
 }

@@ -2,6 +2,7 @@
 //! This file brings the page of a slot back into the swap cache.
 
 use base::Order;
+use base::sync::stop_point;
 use hal::{BlockOp, Machine, Segment};
 use pgtable::SwapEntry;
 
@@ -36,19 +37,14 @@ impl From<OutOfMemory> for SwapInError {
 
 impl<M: Machine> System<M> {
     /// Returns the folio that caches a slot, reading one page if need be, and whether it was read.
-    /// `kind` tells what sort of folio to make. Who uses the folio locks it and looks whether it
-    /// still caches the slot.
+    /// Who uses the folio locks it and looks whether it still caches the slot.
     ///
     /// # Errors
     ///
     /// [`SwapInError`].
-    pub(crate) fn swap_in(
-        &self,
-        entry: SwapEntry,
-        kind: FolioFlags,
-    ) -> Result<(FolioRef<'_, M>, bool), SwapInError> {
+    pub(crate) fn swap_in(&self, entry: SwapEntry) -> Result<(FolioRef<'_, M>, bool), SwapInError> {
         loop {
-            match self.swap_in_order(entry, Order::PAGE, kind, AllocMode::MayReclaim) {
+            match self.swap_in_order(entry, Order::PAGE, AllocMode::MayReclaim) {
                 // Somebody was faster while this one waited for memory: look again.
                 Err(SwapInError::Unfit) => {}
                 result => return result,
@@ -66,7 +62,6 @@ impl<M: Machine> System<M> {
         &self,
         entry: SwapEntry,
         order: Order,
-        kind: FolioFlags,
         mode: AllocMode,
     ) -> Result<(FolioRef<'_, M>, bool), SwapInError> {
         let area = self.swap_area(entry.area).filter(|area| area.has_slot(entry.slot));
@@ -76,7 +71,8 @@ impl<M: Machine> System<M> {
             Lookup::Free => return Err(SwapInError::Stale),
             Lookup::OnDisk => {}
         }
-        let folio = self.alloc_folio(order, kind, MteState::Untagged, mode)?;
+        stop_point("only on disk");
+        let folio = self.alloc_folio(order, FolioFlags::empty(), MteState::Untagged, mode)?;
         let folio = FolioLock::of_new(folio);
         let first = entry.slot & !(order.nr_pages() - 1);
         let Some(word) = self.add_to_cache(&area, first, &folio) else {

@@ -9,7 +9,7 @@
 //! 4. The area leaves the list, and swapoff waits for the last reference that somebody took before
 //!    (`area_ref.rs`).
 
-use base::sync::relax;
+use base::sync::{relax, stop_point};
 use hal::{DiskId, Machine};
 
 use super::area::SwapArea;
@@ -90,6 +90,7 @@ impl<M: Machine> System<M> {
         while let Some(mm) = self.mms().next(last) {
             last = mm.id().get();
             if mm.get_user() {
+                stop_point("address space chosen");
                 let back = mm.bring_back_from(area.id, should_stop);
                 mm.put_user();
                 back?;
