@@ -71,9 +71,12 @@ pub(super) enum Slot {
     Hole,
     Folio(FolioId),
     Swap(SwapEntry),
+    /// It was on a disk that did not give it back, and is lost.
+    Lost,
 }
 
 const IS_SWAP: u64 = 1 << 63;
+const IS_LOST: u64 = 1 << 62;
 
 impl Slot {
     const fn pack(self) -> u64 {
@@ -81,6 +84,7 @@ impl Slot {
             Slot::Hole => 0,
             Slot::Folio(id) => id.get() as u64,
             Slot::Swap(entry) => IS_SWAP | entry.pack(),
+            Slot::Lost => IS_LOST,
         }
     }
 
@@ -89,6 +93,8 @@ impl Slot {
             Slot::Hole
         } else if raw & IS_SWAP != 0 {
             Slot::Swap(SwapEntry::unpack(raw & !IS_SWAP))
+        } else if raw == IS_LOST {
+            Slot::Lost
         } else {
             Slot::Folio(FolioId::new(raw as u32))
         }
@@ -137,7 +143,9 @@ impl PageMap {
         match slot {
             Slot::Hole => {}
             Slot::Folio(_) => self.nr_pages = self.nr_pages.wrapping_add_signed(change),
-            Slot::Swap(_) => self.nr_swapped = self.nr_swapped.wrapping_add_signed(change),
+            Slot::Swap(_) | Slot::Lost => {
+                self.nr_swapped = self.nr_swapped.wrapping_add_signed(change)
+            }
         }
     }
 }
@@ -212,7 +220,7 @@ impl<M: Machine> Shmem<M> {
         self.len.load(Ordering::Acquire)
     }
 
-    /// Returns the pages in memory and those on disk.
+    /// Returns the pages in memory and those on disk, with those that a disk has lost.
     pub fn nr_pages(&self) -> (u64, u64) {
         let map = self.map.lock();
         (map.nr_pages, map.nr_swapped)
@@ -239,7 +247,7 @@ impl<M: Machine> Shmem<M> {
         let mut index = 0;
         while let Some((at, slot)) = map.next(index) {
             match slot {
-                Slot::Hole => {}
+                Slot::Hole | Slot::Lost => {}
                 Slot::Folio(id) => folio(id),
                 Slot::Swap(entry) => swapped(entry),
             }

@@ -99,6 +99,7 @@ impl<M: Machine> Shmem<M> {
             // The map's reference keeps the folio alive while the map is locked.
             Slot::Folio(id) => Found::Folio(system.get_folio(id)),
             Slot::Swap(entry) => Found::Swap(entry),
+            Slot::Lost => return Err(ShmemError::Unreadable),
         })
     }
 

@@ -2,7 +2,7 @@
 //! This file moves pages of objects to swap, and back when an area goes out of service.
 
 use hal::Machine;
-use pgtable::AreaId;
+use pgtable::{AreaId, SwapEntry};
 
 use super::object::{Shmem, ShmemError, ShmemPlace, Slot};
 use crate::folio::{FolioLock, Place};
@@ -37,8 +37,8 @@ impl<M: Machine> System<M> {
 }
 
 impl<M: Machine> Shmem<M> {
-    /// Brings back every page that is on `area`. A page that cannot be read stays named by the map,
-    /// so that reading it is an error and not zeroes; swapoff then cannot finish.
+    /// Brings back every page that is on `area`. A page that cannot be read is lost: reading it is an
+    /// error, and not zeroes.
     pub(crate) fn bring_back_from(
         &self,
         system: &System<M>,
@@ -55,13 +55,23 @@ impl<M: Machine> Shmem<M> {
             {
                 match self.bring_back(system, at, entry) {
                     Ok(_) | Err(ShmemError::BeyondEnd | ShmemError::Full) => {}
-                    Err(ShmemError::Unreadable) => return Err(SwapOffError::Unreadable),
+                    Err(ShmemError::Unreadable) => self.lose(system, at, entry),
                     Err(ShmemError::OutOfMemory) => return Err(SwapOffError::OutOfMemory),
                 }
             }
             if should_stop() {
                 return Err(SwapOffError::Interrupted);
             }
+        }
+    }
+
+    /// Gives up a page whose content cannot be read.
+    fn lose(&self, system: &System<M>, index: u64, entry: SwapEntry) {
+        let mut map = self.map.lock();
+        if map.get(index) == Slot::Swap(entry) {
+            map.set(index, Slot::Lost);
+            drop(map);
+            system.drop_slots(entry, 1);
         }
     }
 }

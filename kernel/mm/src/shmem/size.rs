@@ -75,7 +75,7 @@ impl<M: Machine> Shmem<M> {
             let Some((at, slot)) = next else { return };
             let removed = match slot {
                 Slot::Hole => true,
-                Slot::Swap(entry) => {
+                Slot::Swap(_) | Slot::Lost => {
                     let mut map = self.map.lock();
                     let is_still = map.get(at) == slot;
                     if is_still {
@@ -83,10 +83,12 @@ impl<M: Machine> Shmem<M> {
                     }
                     drop(map);
                     if is_still {
-                        let mut drops = crate::swap::SlotDrops::new(system);
-                        drops.add(entry);
-                        drops.finish();
                         self.uncharge(1);
+                        if let Slot::Swap(entry) = slot {
+                            let mut drops = crate::swap::SlotDrops::new(system);
+                            drops.add(entry);
+                            drops.finish();
+                        }
                     }
                     is_still
                 }

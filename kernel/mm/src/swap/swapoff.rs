@@ -12,7 +12,10 @@
 use base::sync::{relax, stop_point};
 use hal::{DiskId, Machine};
 
+use pgtable::SwapEntry;
+
 use super::area::SwapArea;
+use super::cache::Lookup;
 use crate::folio::{FolioFlags, FolioRef};
 use crate::frame::OutOfMemory;
 use crate::lab::Fault;
@@ -25,8 +28,6 @@ pub enum SwapOffError {
     NotInService,
     /// Memory and the other areas cannot hold what is on it.
     OutOfMemory,
-    /// A page of a shared-memory object is on it and cannot be read.
-    Unreadable,
     /// The caller was asked to stop; what has come back stays back.
     Interrupted,
 }
@@ -104,6 +105,14 @@ impl<M: Machine> System<M> {
         self.drop_unused_cache(area);
         self.machine().cond_resched();
         if should_stop() { Err(SwapOffError::Interrupted) } else { Ok(()) }
+    }
+
+    /// Takes the folio that caches a slot out of the cache if no entry names any of its slots.
+    pub(crate) fn free_unused_slots(&self, entry: SwapEntry) {
+        let Some(area) = self.swap_area(entry.area) else { return };
+        if let Lookup::Cached(folio) = self.look_up(&area, entry.slot) {
+            self.let_go(folio);
+        }
     }
 
     /// Lets go of cached folios whose slots nothing refers to.

@@ -22,7 +22,8 @@ impl<M: Machine> Mm<M> {
             let mut page = vma.pages().start;
             while let Some((at, entry)) = self.next_on_area(area, page, vma.pages().end) {
                 match self.fault_in_swapped(vma, at) {
-                    Ok(()) => {}
+                    // Its slots too: what has come back stays back if swapoff is interrupted.
+                    Ok(()) => self.system().free_unused_slots(entry),
                     Err(FaultError::OutOfMemory) => return Err(SwapOffError::OutOfMemory),
                     Err(_) => self.poison(at, entry),
                 }

@@ -38,7 +38,6 @@ fn swapoff<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
     call.kernel.system().swap_off(disk, should_stop).map(|()| 0).map_err(|why| match why {
         SwapOffError::NotInService => Errno::EINVAL,
         SwapOffError::OutOfMemory => Errno::ENOMEM,
-        SwapOffError::Unreadable => Errno::EIO,
         SwapOffError::Interrupted => Errno::EINTR,
     })
 }

@@ -47,6 +47,12 @@ impl IoFault {
     pub const fn nth(self, n: u64) -> Self {
         Self { spared: n - 1, doomed: 1, ..self }
     }
+
+    /// Only the `n`-th request, counted from 1, among those that match otherwise, and all after it.
+    #[must_use]
+    pub const fn since(self, n: u64) -> Self {
+        Self { spared: n - 1, doomed: u64::MAX, ..self }
+    }
 }
 
 /// All faults that are set.
