@@ -8,6 +8,7 @@
 /// A command line.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct CommandLine<'a> {
+    whole: &'a str,
     kernel: &'a str,
     init: &'a str,
 }
@@ -18,11 +19,17 @@ impl<'a> CommandLine<'a> {
         let mut rest = line;
         while let Some((word, after)) = next_word(rest) {
             if word == "--" {
-                return Self { kernel: &line[..line.len() - rest.len()], init: after };
+                let kernel = &line[..line.len() - rest.len()];
+                return Self { whole: line, kernel, init: after };
             }
             rest = after;
         }
-        Self { kernel: line, init: "" }
+        Self { whole: line, kernel: line, init: "" }
+    }
+
+    /// Returns the line as it stands.
+    pub fn whole(&self) -> &'a str {
+        self.whole
     }
 
     /// Returns the value of the last `key=value` word.

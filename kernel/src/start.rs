@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use hal::{DiskId, PowerAction};
-use mm::System;
+use mm::{SwapOn, System};
 use task::{Kernel, Scheduler, UserState};
 
 use crate::command_line::CommandLine;
@@ -33,6 +33,7 @@ pub fn run(system: &Arc<System<Granule>>, handover: Handover) -> ! {
         smp::run_on(cpu, Box::new(|| scheduler.run_cpu()));
     }
     let kernel = Kernel::new(Arc::clone(system), scheduler);
+    kernel.set_command_line(handover.command_line.whole());
     let disks = &scheduler.machine().disks;
     kernel.set_driver_counters(Box::new(|visit| {
         disks.counters.totals().for_each(|(name, value)| visit(name, value));
@@ -54,7 +55,11 @@ fn machine_of(system: &Arc<System<Granule>>) -> &'static Granule {
 
 fn start_init(kernel: &'static Kernel<Granule>, handover: &Handover) {
     if let Some(disk) = handover.command_line.value("swap") {
-        swap_on(kernel, disk);
+        if handover.command_line.is("swap.checksum", "on") {
+            kernel.system().set_swap_checksums();
+        }
+        let discards_free = handover.command_line.is("swap.discard", "on");
+        swap_on(kernel, disk, SwapOn { discards_free, ..SwapOn::default() });
     }
     let Some(initrd) = handover.initrd else {
         log::error!("granule: initramfs: the boot loader has handed over none");
@@ -77,10 +82,10 @@ fn start_init(kernel: &'static Kernel<Granule>, handover: &Handover) {
 }
 
 /// Puts a disk into service for swap, as swapon would. Without it the machine runs on.
-fn swap_on(kernel: &Kernel<Granule>, name: &str) {
+fn swap_on(kernel: &Kernel<Granule>, name: &str, how: SwapOn) {
     let letter = name.strip_prefix("vd").and_then(|rest| rest.bytes().next());
     let disk = letter.filter(u8::is_ascii_lowercase).map(|letter| DiskId(letter - b'a'));
-    let result = disk.map(|disk| kernel.system().swap_on(disk, None));
+    let result = disk.map(|disk| kernel.system().swap_on(disk, how));
     match result {
         Some(Ok(())) => {
             log::info!("swap on {name}: {} MiB", kernel.system().swap_slots().0 >> 8);

@@ -31,6 +31,7 @@ pub struct Kernel<P: Platform> {
     pub(crate) unknown_calls: UnknownCalls,
     pub(crate) trampoline: Trampoline<P>,
     pub(crate) driver_counters: counters::Foreign,
+    pub(crate) command_line: OnceCell<&'static str>,
     /// CLOCK_REALTIME minus CLOCK_MONOTONIC, in ns.
     pub(crate) epoch_offset_ns: AtomicU64,
 }
@@ -53,6 +54,7 @@ impl<P: Platform> Kernel<P> {
             unknown_calls: UnknownCalls::new(),
             trampoline: Trampoline::new(),
             driver_counters: counters::Foreign::new(),
+            command_line: OnceCell::new(),
             epoch_offset_ns: AtomicU64::new(machine.epoch_offset_ns()),
             system,
         }));
@@ -60,6 +62,11 @@ impl<P: Platform> Kernel<P> {
         let kswapd = move || system.run_kswapd(|| false);
         sched.spawn(UserState::default(), kswapd).expect("there is memory for kswapd's stack");
         kernel
+    }
+
+    /// Makes known what the kernel was started with: /proc/cmdline.
+    pub fn set_command_line(&self, line: &'static str) {
+        self.command_line.set(line);
     }
 
     /// Stops the machine, with everything that is due before.

@@ -130,6 +130,10 @@ impl<P: Platform> ProcSource<P> for Kernel<P> {
         (RELEASE, VERSION)
     }
 
+    fn command_line(&self) -> &str {
+        self.command_line.get().copied().unwrap_or("")
+    }
+
     fn nr_forks(&self) -> u64 {
         self.processes.with(|tree| u64::from(tree.last_id()))
     }

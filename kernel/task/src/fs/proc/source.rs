@@ -39,6 +39,9 @@ pub trait ProcSource<M: Machine>: Send + Sync {
     /// Returns the release and the version that uname shows.
     fn release(&self) -> (&'static str, &'static str);
 
+    /// Returns what the kernel was started with.
+    fn command_line(&self) -> &str;
+
     /// Returns how many processes and threads were ever made.
     fn nr_forks(&self) -> u64;
 }

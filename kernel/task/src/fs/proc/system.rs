@@ -43,7 +43,7 @@ pub(super) fn entries<M: Machine>(
     let cpu_env = Arc::clone(env);
     let stat = Spec::Text(Box::new(move || stat(&cpu_env, *cpu_source.get().ok_or(Errno::ESRCH)?)));
     vec![
-        ("cmdline", text(|_| Ok(vec![b'\n']))),
+        ("cmdline", of_source(cmdline)),
         ("cpuinfo", text(cpuinfo)),
         ("filesystems", text(filesystems)),
         ("loadavg", of_source(loadavg)),
@@ -179,6 +179,12 @@ fn uptime<M: Machine>(env: &Env<M>) -> Shown {
     let hundredths = env.machine().now_ns() / 10_000_000;
     let idle = hundredths * env.machine().nr_cpus() as u64;
     put!(text, "{}.{:02} {}.{:02}\n", hundredths / 100, hundredths % 100, idle / 100, idle % 100);
+    Ok(text.0)
+}
+
+fn cmdline<M: Machine>(source: Dyn<M>) -> Shown {
+    let mut text = Text::default();
+    put!(text, "{}\n", source.command_line());
     Ok(text.0)
 }
 

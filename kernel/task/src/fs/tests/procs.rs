@@ -77,6 +77,10 @@ impl ProcSource<SimMachine> for OneProcess {
         ("7.0.0", "#1")
     }
 
+    fn command_line(&self) -> &str {
+        "swap=vda -- one two"
+    }
+
     fn nr_forks(&self) -> u64 {
         9
     }
@@ -175,6 +179,7 @@ fn status_and_stat_tell_who_and_how_much() {
         assert!(stat.starts_with("7 (a (b) R 1 7 1 "), "{stat}");
         assert_eq!(stat.trim_end().rsplit(") ").next().unwrap().split(' ').count(), 50);
         assert_eq!(rig.content("/proc/7/cmdline").unwrap(), b"prog\0-x\0");
+        assert_eq!(rig.content("/proc/cmdline").unwrap(), b"swap=vda -- one two\n");
         assert_eq!(rig.text("/proc/7/comm"), "a (b\n");
         assert_eq!(rig.text("/proc/7/statm"), "5 1 0 0 0 3 0\n");
     });
