@@ -42,6 +42,8 @@ base::events! {
         SwpInError = "swpin_error",
         /// Pages that could not be written to swap.
         SwpOutError = "swpout_error",
+        /// Pages that came back from swap other than they were written.
+        SwapChecksumError = "swap_checksum_error",
         /// Swap slots that will not be used again because writing to them failed.
         SwapSlotRetired = "swap_slot_retired",
         /// Pages that came back and had been evicted not long before.

@@ -71,7 +71,7 @@ pub use mm::{Mm, MmStats, RemoteError};
 pub use reclaim::{OomCandidate, pick_oom_victim};
 pub use rmap::MmId;
 pub use shmem::{PagePool, Shmem, ShmemError};
-pub use swap::{AreaInfo, SwapOffError, SwapOnError, tag_codec};
+pub use swap::{AreaInfo, SwapOffError, SwapOn, SwapOnError, tag_codec};
 pub use system::System;
 pub use thp::{
     Defrag, Enabled, OrderSet, Settings, SizeEnabled, SizeSettings, Thp, ThpDisable, ThpStat,

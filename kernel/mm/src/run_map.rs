@@ -185,6 +185,18 @@ impl RunMap {
         Some(index)
     }
 
+    /// Takes all units of a block if all are free.
+    pub fn take_block(&mut self, index: u32) -> bool {
+        let block = &mut self.blocks[index as usize];
+        if block.class != Order::BLOCK.get() {
+            return false;
+        }
+        block.bits = FreeBits([0; WORDS]);
+        self.nr_free -= BLOCK_UNITS as u64;
+        self.lower_class(index);
+        true
+    }
+
     /// Takes an aligned run of 2^`order` units and returns the first.
     pub fn alloc(&mut self, order: Order) -> Option<u32> {
         let index =

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! This file is the background reclaimer: it keeps frames free so that allocations need not wait.
+//! This file is the background reclaimer: it keeps frames free so that allocations need not wait, and
+//! discards what swap does not need any more.
 
 use base::sync::atomic::Ordering;
 use hal::{Machine, WaitChannel};
@@ -34,6 +35,7 @@ impl<M: Machine> System<M> {
             }
             self.count(MmEvent::KswapdWakeup, 1);
             self.reclaim_to_high();
+            self.discard_stale_clusters();
         }
     }
 

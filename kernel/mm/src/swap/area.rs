@@ -17,8 +17,10 @@ use base::{Order, Pfn};
 use hal::{DiskId, Machine};
 use pgtable::{AreaId, SwapEntry};
 
+use super::discard::Discards;
 use super::mte_tags::forget_tags;
 use super::slot::SlotWord;
+use super::slot_table::NR_SLOT_TABLES;
 use crate::events::MmEvent;
 use crate::frame::word::FrameKind;
 use crate::frame::{AllocMode, OutOfMemory};
@@ -29,12 +31,24 @@ use crate::system::System;
 const CPU_RUN: Order = Order::new(4);
 
 /// The frames of one cluster.
+#[derive(Default)]
 pub(super) struct ClusterTables {
     /// Slot words; `None` while no slot is in use.
     words: Option<Pfn>,
-    /// Tag words; `None` while no slot needs one.
-    tags: Option<Pfn>,
+    /// What some slots have beside; `None` while none has (`slot_table.rs`).
+    pub(super) beside: [Option<Pfn>; NR_SLOT_TABLES],
     nr_used: u32,
+    /// Something was on it since it was last discarded, and it is on the list of such clusters.
+    pub(super) is_stale: bool,
+}
+
+/// What an area does beside keeping pages.
+#[derive(Clone, Copy)]
+pub(super) struct AreaOptions {
+    /// It keeps a checksum of each page (`checksum.rs`).
+    pub has_checksums: bool,
+    /// It tells the disk which clusters become free (`discard.rs`).
+    pub discards_free: bool,
 }
 
 /// The order in which areas are used: by falling priority, then by number.
@@ -59,6 +73,9 @@ pub(crate) struct SwapArea {
     table_frames: AtomicU64,
     /// No more slots are handed out: swapoff is at work.
     is_closing: AtomicBool,
+    /// Pages have checksums.
+    pub(super) has_checksums: bool,
+    pub(super) discards: Discards,
     #[cfg(feature = "lab")]
     pub(super) lab: super::area_ref::AreaLab,
 }
@@ -72,6 +89,7 @@ impl SwapArea {
         nr_slots: u32,
         bad: &[u32],
         nr_cpus: usize,
+        options: AreaOptions,
     ) -> Self {
         let nr_clusters = nr_slots.div_ceil(BLOCK_UNITS);
         let mut free = RunMap::new(nr_clusters as usize);
@@ -80,9 +98,8 @@ impl SwapArea {
         for slot in [0].into_iter().chain(bad.iter().copied()).chain(beyond_end) {
             free.take_unit(slot);
         }
-        let clusters: Vec<_> = (0..nr_clusters)
-            .map(|_| SpinLock::new(ClusterTables { words: None, tags: None, nr_used: 0 }))
-            .collect();
+        let clusters: Vec<_> =
+            (0..nr_clusters).map(|_| SpinLock::new(ClusterTables::default())).collect();
         Self {
             id,
             disk,
@@ -96,6 +113,8 @@ impl SwapArea {
             retired: AtomicU64::new(0),
             table_frames: AtomicU64::new(0),
             is_closing: AtomicBool::new(false),
+            has_checksums: options.has_checksums,
+            discards: Discards::new(options.discards_free, nr_clusters),
             #[cfg(feature = "lab")]
             lab: Default::default(),
         }
@@ -176,6 +195,16 @@ impl SwapArea {
         self.in_use.fetch_sub(order.nr_pages() as u64, Ordering::Release);
     }
 
+    /// Takes all slots of a cluster if all are free.
+    pub(super) fn take_cluster(&self, index: u32) -> bool {
+        let mut free = self.free.lock();
+        if self.is_closing.load(Ordering::Relaxed) || !free.take_block(index) {
+            return false;
+        }
+        self.in_use.fetch_add(BLOCK_UNITS.into(), Ordering::Relaxed);
+        true
+    }
+
     /// Hands out no more slots. When this returns, every slot that will ever be handed out counts
     /// as in use: the flag is looked at under the locks that are taken here. `false` if somebody else
     /// has closed it before.
@@ -229,9 +258,9 @@ struct Freed {
 #[must_use = "the cluster is unlocked as soon as the guard is dropped"]
 pub(super) struct ClusterLock<'a, M: Machine> {
     system: &'a System<M>,
-    area: &'a SwapArea,
-    index: u32,
-    tables: SpinGuard<'a, ClusterTables, Cluster>,
+    pub(super) area: &'a SwapArea,
+    pub(super) index: u32,
+    pub(super) tables: SpinGuard<'a, ClusterTables, Cluster>,
 }
 
 impl<'a, M: Machine> ClusterLock<'a, M> {
@@ -270,7 +299,7 @@ impl<'a, M: Machine> ClusterLock<'a, M> {
         Ok(())
     }
 
-    fn alloc_table(&self) -> Result<Pfn, OutOfMemory> {
+    pub(super) fn alloc_table(&self) -> Result<Pfn, OutOfMemory> {
         let frame = self.system.alloc_frame_as(FrameKind::SwapTable, AllocMode::Reserve)?;
         self.system.machine().zero_frame(frame);
         self.area.table_frames.fetch_add(1, Ordering::Relaxed);
@@ -351,6 +380,7 @@ impl<'a, M: Machine> ClusterLock<'a, M> {
         self.tables.nr_used -= freed.nr;
         if self.tables.nr_used == 0 {
             self.free_tables();
+            self.note_stale();
         }
         self.area.free.lock().free_range(freed.run);
         // Last, and released: who sees the area unused sees nothing of the slots left.
@@ -359,34 +389,11 @@ impl<'a, M: Machine> ClusterLock<'a, M> {
     }
 
     fn free_tables(&mut self) {
-        for frame in [self.tables.words.take(), self.tables.tags.take()].into_iter().flatten() {
+        let beside = core::mem::take(&mut self.tables.beside);
+        for frame in beside.into_iter().chain([self.tables.words.take()]).flatten() {
             self.system.free_frame(frame);
             self.area.table_frames.fetch_sub(1, Ordering::Relaxed);
         }
-    }
-
-    /// Returns a slot's tag word.
-    pub fn load_tag_word(&self, slot: u32) -> u64 {
-        let frame = self.tables.tags.expect("a slot with stored tags has a tag word");
-        self.system.machine().load_word(frame, (slot % BLOCK_UNITS) as usize)
-    }
-
-    /// Makes room for the cluster's tag words.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfMemory`] when the first finds no frame.
-    pub fn prepare_tag_words(&mut self) -> Result<(), OutOfMemory> {
-        if self.tables.tags.is_none() {
-            self.tables.tags = Some(self.alloc_table()?);
-        }
-        Ok(())
-    }
-
-    /// Stores a slot's tag word, for which there is room.
-    pub fn store_tag_word(&mut self, slot: u32, word: u64) {
-        let frame = self.tables.tags.expect("prepare_tag_words() was called");
-        self.system.machine().store_word(frame, (slot % BLOCK_UNITS) as usize, word);
     }
 
     /// Returns the first slot of the cluster from `from` on that a folio caches, with the folio.

@@ -29,9 +29,12 @@ mod area_ref;
 #[cfg(feature = "audit")]
 mod audit;
 mod cache;
+mod checksum;
 mod count;
+mod discard;
 mod mte_tags;
 mod slot;
+mod slot_table;
 mod swap_in;
 mod swap_out;
 #[cfg(feature = "lab")]
@@ -45,13 +48,13 @@ pub(crate) use count::SlotDrops;
 pub(crate) use swap_in::SwapInError;
 pub(crate) use swap_out::{NoSlots, WriteOut};
 pub use swapoff::SwapOffError;
-pub use swapon::{AreaInfo, SwapOnError};
+pub use swapon::{AreaInfo, SwapOn, SwapOnError};
 
 use alloc::sync::Arc;
 
 use base::lock_level::SwapAreas;
 use base::sync::RwSpinLock;
-use base::sync::atomic::AtomicU32;
+use base::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use hal::Machine;
 use pgtable::AreaId;
 
@@ -67,6 +70,8 @@ pub(crate) struct Swap {
     /// Evictions so far: the clock that shadows are read against.
     evictions: AtomicU32,
     leaving: NrLeaving,
+    /// Areas that are put into service keep checksums.
+    has_checksums: AtomicBool,
 }
 
 impl Swap {
@@ -76,11 +81,17 @@ impl Swap {
             tags: SwappedTags::new(),
             evictions: AtomicU32::new(0),
             leaving: NrLeaving::new(0),
+            has_checksums: AtomicBool::new(false),
         }
     }
 }
 
 impl<M: Machine> System<M> {
+    /// Has areas that are put into service from now on keep a checksum of each page.
+    pub fn set_swap_checksums(&self) {
+        self.swap().has_checksums.store(true, Ordering::Relaxed);
+    }
+
     /// Returns all swap slots and the free ones, over all areas.
     pub fn swap_slots(&self) -> (u64, u64) {
         let areas = self.swap().areas.read();

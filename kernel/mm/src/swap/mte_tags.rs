@@ -16,6 +16,7 @@ use hal::{Machine, PageTags};
 
 use super::area::{ClusterLock, SwapArea};
 use super::slot::SlotWord;
+use super::slot_table::SlotTable;
 use super::tag_codec::{self, Record, Shape};
 use super::tag_store::{NR_CLASSES, RecordRef, TagStore};
 use crate::events::MmEvent;
@@ -132,14 +133,14 @@ fn store_tags<M: Machine>(
     match record.words() {
         [] => {}
         [word] => {
-            cluster.prepare_tag_words()?;
-            cluster.store_tag_word(slot, *word);
+            cluster.prepare_beside(SlotTable::Tags)?;
+            cluster.store_beside(SlotTable::Tags, slot, *word);
             tags.nr_inline.fetch_add(1, Ordering::Relaxed);
         }
         words => {
             // Room for the name first: it is the only thing here that no free undoes.
-            cluster.prepare_tag_words()?;
-            cluster.store_tag_word(slot, tags.store.put(system, words)?.pack());
+            cluster.prepare_beside(SlotTable::Tags)?;
+            cluster.store_beside(SlotTable::Tags, slot, tags.store.put(system, words)?.pack());
         }
     }
     let word = cluster.load(slot).with_tags(Some(record.shape()));
@@ -153,7 +154,7 @@ fn load_tags<M: Machine>(cluster: &ClusterLock<'_, M>, slot: u32) -> Option<Page
     let mut words = [0; PageTags::WORDS];
     match nr_words(shape) {
         0 => {}
-        1 => words[0] = cluster.load_tag_word(slot),
+        1 => words[0] = cluster.load_beside(SlotTable::Tags, slot),
         nr_words => {
             let system = cluster.system();
             system.swap().tags.store.read(system, name_of(cluster, slot), &mut words[..nr_words]);
@@ -185,5 +186,5 @@ pub(super) fn forget_tags<M: Machine>(cluster: &ClusterLock<'_, M>, slot: u32, w
 }
 
 fn name_of<M: Machine>(cluster: &ClusterLock<'_, M>, slot: u32) -> RecordRef {
-    RecordRef::unpack(cluster.load_tag_word(slot))
+    RecordRef::unpack(cluster.load_beside(SlotTable::Tags, slot))
 }

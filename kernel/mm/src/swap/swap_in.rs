@@ -94,16 +94,7 @@ impl<M: Machine> System<M> {
             self.machine().zero_frames(folio.head(), nr);
             self.count(MmEvent::SwpInZero, nr.into());
         } else {
-            self.count(MmEvent::SwapRequest, 1);
-            let segments = [Segment { first: folio.head(), nr_frames: nr }];
-            let read =
-                self.machine().transfer(area.disk, BlockOp::Read, area.sector(first), &segments);
-            if let Err(why) = read {
-                log::warn!("swap: reading {nr} slots from {first} of area {:?}: {why:?}", area.id);
-                if nr == 1 {
-                    // Of a large folio, other pages may be readable.
-                    self.count(MmEvent::SwpInError, 1);
-                }
+            if !self.read_written(area, first, &folio) {
                 self.abandon_cache(area, first, &folio);
                 return Err(SwapInError::Unreadable);
             }
@@ -122,5 +113,22 @@ impl<M: Machine> System<M> {
         self.count_thp(ThpStat::Swpin, folio.order(), 1);
         self.lru().add_new(self, folio.id(), &folio);
         Ok(folio.unlock())
+    }
+
+    /// Reads what was written to slots. `false`: the disk does not give it back, or not as it was.
+    fn read_written(&self, area: &SwapArea, first: u32, folio: &FolioLock<'_, M>) -> bool {
+        let nr = folio.order().nr_pages();
+        self.count(MmEvent::SwapRequest, 1);
+        let segments = [Segment { first: folio.head(), nr_frames: nr }];
+        let read = self.machine().transfer(area.disk, BlockOp::Read, area.sector(first), &segments);
+        if let Err(why) = read {
+            log::warn!("swap: reading {nr} slots from {first} of area {:?}: {why:?}", area.id);
+        }
+        let is_good = read.is_ok() && self.is_as_written(area, first, folio);
+        if !is_good && nr == 1 {
+            // Of a large folio, other pages may be readable.
+            self.count(MmEvent::SwpInError, 1);
+        }
+        is_good
     }
 }

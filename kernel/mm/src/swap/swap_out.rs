@@ -86,6 +86,10 @@ impl<M: Machine> System<M> {
             self.count_whole_swap_out(folio.order());
             return WriteOut::Done;
         }
+        if let Err(OutOfMemory) = self.save_checksums(&area, folio, entry.slot) {
+            folio.set(FolioFlags::DIRTY);
+            return WriteOut::NotStarted;
+        }
         folio.set(FolioFlags::WRITEBACK);
         let segment = Segment { first: folio.head(), nr_frames: folio.order().nr_pages() };
         let sector = area.sector(entry.slot);

@@ -7,11 +7,12 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use base::sync::atomic::Ordering;
 use base::{PAGE_SIZE, Pfn};
 use hal::{BlockOp, DiskId, Machine, Segment};
 use pgtable::AreaId;
 
-use super::area::{AreaRank, SwapArea};
+use super::area::{AreaOptions, AreaRank, SwapArea};
 use super::area_ref::AreaRef;
 use crate::frame::word::FrameKind;
 use crate::frame::{AllocMode, OutOfMemory};
@@ -45,6 +46,23 @@ impl From<OutOfMemory> for SwapOnError {
     }
 }
 
+/// How an area is put into service.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct SwapOn {
+    /// Priority; without one it comes after all others.
+    pub priority: Option<i16>,
+    /// The disk is told first that it need not keep anything (`SWAP_FLAG_DISCARD_ONCE`).
+    pub discards_all: bool,
+    /// The disk is told which clusters become free (`SWAP_FLAG_DISCARD_PAGES`).
+    pub discards_free: bool,
+}
+
+impl From<Option<i16>> for SwapOn {
+    fn from(priority: Option<i16>) -> Self {
+        Self { priority, ..Self::default() }
+    }
+}
+
 /// What /proc/swaps tells of an area.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AreaInfo {
@@ -65,12 +83,13 @@ struct Header {
 }
 
 impl<M: Machine> System<M> {
-    /// Puts the swap area on `disk` into service. Without a priority it comes after all others.
+    /// Puts the swap area on `disk` into service.
     ///
     /// # Errors
     ///
     /// [`SwapOnError`].
-    pub fn swap_on(&self, disk: DiskId, priority: Option<i16>) -> Result<(), SwapOnError> {
+    pub fn swap_on(&self, disk: DiskId, how: impl Into<SwapOn>) -> Result<(), SwapOnError> {
+        let how = how.into();
         let nr_sectors = self.machine().nr_sectors(disk);
         if nr_sectors == 0 {
             return Err(SwapOnError::NoDisk);
@@ -80,19 +99,33 @@ impl<M: Machine> System<M> {
         }
         let disk_pages = nr_sectors / hal::block_dev::SECTORS_PER_PAGE;
         let header = self.read_header(disk, disk_pages)?;
-        // Cluster locks and the free map: 112 bytes for 512 slots.
+        // Cluster locks and the free map: about 130 bytes for 512 slots.
         self.reserve_kernel_heap(header.nr_slots as usize / 4 + (64 << 10))?;
+        let options = AreaOptions {
+            has_checksums: self.swap().has_checksums.load(Ordering::Relaxed),
+            discards_free: how.discards_free,
+        };
         let mut areas = self.swap().areas.write();
         if areas.iter().flatten().any(|area| area.disk == disk) {
             return Err(SwapOnError::Busy);
         }
         let lowest = areas.iter().flatten().map(|area| area.priority).min().unwrap_or(0);
-        let priority = priority.unwrap_or(lowest.min(0) - 1);
+        let priority = how.priority.unwrap_or(lowest.min(0) - 1);
         let free = areas.iter().position(Option::is_none).ok_or(SwapOnError::NoRoom)?;
         let id = AreaId::new(free).expect("areas has AreaId::MAX places");
         let nr_cpus = self.machine().nr_cpus();
-        let area = SwapArea::new(id, disk, priority, header.nr_slots, &header.bad, nr_cpus);
-        areas[free] = Some(Arc::new(area));
+        let (nr_slots, bad) = (header.nr_slots, &header.bad);
+        let area = SwapArea::new(id, disk, priority, nr_slots, bad, nr_cpus, options);
+        // Nobody gets a slot, and no other swapon the disk, while it is discarded.
+        let area = Arc::new(area);
+        let is_closed = how.discards_all && area.close();
+        areas[free] = Some(Arc::clone(&area));
+        drop(areas);
+        let area = self.area_ref(area);
+        if is_closed {
+            self.discard_whole_area(&area);
+            area.reopen();
+        }
         Ok(())
     }
 

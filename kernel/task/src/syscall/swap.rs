@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file holds swapon and swapoff.
 
-use abi::swap::{SWAP_FLAG_PREFER, SWAP_FLAG_PRIO_MASK, SWAP_FLAGS_VALID};
+use abi::swap::{
+    SWAP_FLAG_DISCARD, SWAP_FLAG_DISCARD_ONCE, SWAP_FLAG_DISCARD_PAGES, SWAP_FLAG_PREFER,
+    SWAP_FLAG_PRIO_MASK, SWAP_FLAGS_VALID,
+};
 use abi::{Errno, number};
 use hal::Platform;
-use mm::{SwapOffError, SwapOnError};
+use mm::{SwapOffError, SwapOn, SwapOnError};
 
 use super::{Call, Outcome, Row};
 use crate::process::Work;
@@ -20,9 +23,17 @@ fn swapon<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
         return Err(Errno::EINVAL);
     }
     let disk = call.disk_at(call.arg(0))?;
-    let is_preferred = flags & SWAP_FLAG_PREFER != 0;
-    let priority = is_preferred.then_some((flags & SWAP_FLAG_PRIO_MASK) as i16);
-    call.kernel.system().swap_on(disk, priority).map(|()| 0).map_err(|why| match why {
+    let is = |flag| flags & flag != 0;
+    let priority = is(SWAP_FLAG_PREFER).then_some((flags & SWAP_FLAG_PRIO_MASK) as i16);
+    // As on Linux, the two that say "only" mean nothing alone, and the first wins.
+    let discards = is(SWAP_FLAG_DISCARD);
+    let only_once = is(SWAP_FLAG_DISCARD_ONCE);
+    let how = SwapOn {
+        priority,
+        discards_all: discards && (only_once || !is(SWAP_FLAG_DISCARD_PAGES)),
+        discards_free: discards && !only_once,
+    };
+    call.kernel.system().swap_on(disk, how).map(|()| 0).map_err(|why| match why {
         SwapOnError::NoDisk => Errno::ENXIO,
         SwapOnError::Busy => Errno::EBUSY,
         SwapOnError::Unreadable => Errno::EIO,
