@@ -8,71 +8,12 @@ mod world;
 
 use std::sync::Arc;
 
-use base::percpu::CpuId;
 use base::{PageRange, Vpn};
 use hal::TagCheckMode;
-use hal::sim::{SimConfig, SimMachine, explore};
-use mm::{Advice, FaultError, Mm, MmEvent, PageView, Placement, Prot, Shmem};
-use world::process::{AccessError, Process, RW, TAGGED, with_tag};
-use world::{CPU0, CPU1, SWAP, World, config};
-
-const CPU2: CpuId = CpuId::new(2);
-const CPU3: CpuId = CpuId::new(3);
-
-#[cfg(shuttle)]
-type Handle<T> = shuttle::thread::JoinHandle<T>;
-#[cfg(not(shuttle))]
-type Handle<T> = std::thread::JoinHandle<T>;
-
-/// Runs `body` on a four-CPU machine per seed. mremap and fork may map a page anew while another
-/// mapping of it is on its way out (see `property.rs`).
-fn schedules(body: fn(World)) {
-    schedules_on(1, body);
-}
-
-/// Like [`schedules`], with `nr_blocks` times 2 MiB of RAM.
-fn schedules_on(nr_blocks: u32, body: fn(World)) {
-    let nr = if cfg!(shuttle) { 300 } else { 50 };
-    explore(0..nr, move |seed| {
-        let hw_access_flag = seed % 4 != 3;
-        let hw_dirty = hw_access_flag && seed % 2 == 0;
-        let judges_new_mappings = false;
-        let config = config(seed);
-        let first = config.banks[0].first;
-        let banks = vec![hal::sim::Bank { first, nr_blocks }];
-        let nr_cpus = 4;
-        body(World::new(SimConfig {
-            nr_cpus,
-            hw_access_flag,
-            hw_dirty,
-            judges_new_mappings,
-            banks,
-            ..config
-        }));
-    });
-}
-
-/// A second thread of `p`, on `cpu`.
-fn thread<R: Send + 'static>(
-    p: &Process,
-    cpu: CpuId,
-    body: impl FnOnce(Process) -> R + Send + 'static,
-) -> Handle<R> {
-    let (world, mm) = (p.world.clone(), Arc::clone(&p.mm));
-    p.world.machine.spawn_on(cpu, move || {
-        let p = Process { world, mm, cpu, oracle: Default::default() };
-        p.check_tags(TagCheckMode::Sync);
-        body(p)
-    })
-}
-
-fn call(p: &Process, f: impl FnOnce(&Arc<Mm<SimMachine>>)) {
-    p.call(f);
-}
-
-fn one(page: Vpn) -> PageRange {
-    PageRange::of_len(page, 1)
-}
+use mm::{Advice, FaultError, MmEvent, PageView, Placement, Prot, Shmem};
+use world::process::{AccessError, RW, TAGGED, with_tag};
+use world::races::{CPU2, CPU3, call, one, schedules, schedules_on, thread};
+use world::{CPU0, CPU1, SWAP};
 
 #[test]
 fn two_first_touches_of_a_page_find_one_page() {

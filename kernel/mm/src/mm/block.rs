@@ -8,7 +8,7 @@
 
 use base::{Order, PageRange, Pfn, Vpn};
 use hal::{Machine, PteSlot, PteTable};
-use pgtable::{Change, Level, Pte, TablePte, change_of};
+use pgtable::{Level, Pte, TablePte};
 
 use super::{Mm, PageTableLock};
 use crate::events::MmEvent;
@@ -160,10 +160,9 @@ impl<M: Machine> BlockLock<'_, M> {
         // Break. Walks that look without the lock (munmap, fork, a fault) must not take the entry for a
         // hole: it stays a block, of which hardware makes no use, and they wait for the lock.
         let (pte, _) = self.update(Pte::frozen);
-        if change_of(pte.raw(), 0) != Change::Store {
-            let pages = Level::L2.span_pages();
-            self.mm.invalidate_now(PageRange::of_len(page.align_down(pages), pages));
-        }
+        // Also where it was not valid before: rule 6 of `tlb`.
+        let pages = Level::L2.span_pages();
+        self.mm.invalidate_now(PageRange::of_len(page.align_down(pages), pages));
         let mut table = self.mm.lock_leaf_table_nested(spare);
         fill(&mut table, pte);
         drop(table);

@@ -54,6 +54,8 @@ impl<'s, M: Machine> TlbBatch<'s, M> {
     /// did: from `old` to `new`. Their table is locked, and stays so until [`TlbBatch::issue`].
     pub(crate) fn note_run(&mut self, mm: &Arc<Mm<M>>, pages: PageRange, old: u64, new: u64) {
         match change_of(old, new) {
+            // PROT_NONE, maybe only just: rule 6.
+            Change::Store if Pte::is_present(old) && !Pte::is_present(new) => self.add(mm, pages),
             Change::Store => self.system.count(MmEvent::TlbElided, pages.nr_pages()),
             Change::StoreAndForgetLazily => {}
             Change::StoreThenInvalidate => self.add(mm, pages),

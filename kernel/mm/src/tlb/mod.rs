@@ -21,6 +21,9 @@
 //!    the address space (`generation.rs`). Whoever finishes a gather there while a ticket is open
 //!    does not trust it: it invalidates the whole ASID itself. Another CPU's DSB would prove
 //!    nothing (Linux's first arm64 batching had that bug).
+//! 6. The other way round, who holds no mmap lock does not trust an entry that is not valid: mprotect
+//!    may have made it so, and not completed. Reclaim invalidates PROT_NONE pages like any other
+//!    (Linux: `pte_accessible()`), and whoever takes a block apart does.
 
 mod batch;
 mod gather;

@@ -10,6 +10,7 @@ pub mod folios;
 pub mod oracle;
 pub mod out;
 pub mod process;
+pub mod races;
 pub mod sharing;
 
 use std::sync::Arc;

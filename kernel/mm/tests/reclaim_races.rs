@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file lets reclaim race with what else takes mappings away, under seeded schedules: each must
+//! see what the other has not finished.
+
+mod world;
+
+use std::sync::Arc;
+
+use base::sync::atomic::{AtomicBool, Ordering};
+use base::{PageRange, Vpn};
+use mm::{Advice, AreaFlags, FaultError, MapRequest, Placement, Prot, Shmem};
+use world::process::{AccessError, RW};
+use world::races::{CPU2, call, one, schedules, schedules_on, thread, wait};
+use world::{CPU0, CPU1, World};
+
+const START: Vpn = Vpn::new(0x10_0000);
+
+/// mprotect waits for the TLBs once, at its end. A page that it has made inaccessible by then may be
+/// written to through a TLB: reclaim, which finds the entry invalid, must not think that it is not.
+#[test]
+fn s004_a_page_made_inaccessible_is_paged_out_with_its_last_store() {
+    schedules(|world| protect_and_reclaim(&world));
+}
+
+/// The same with a block.
+#[test]
+fn s004_a_block_made_inaccessible_is_paged_out_with_its_last_store() {
+    schedules_on(4, |world| {
+        world.allow_order(9);
+        protect_and_reclaim(&world);
+    });
+}
+
+/// Another thread stores to a page, or block, that is made inaccessible while reclaim wants it.
+fn protect_and_reclaim(world: &World) {
+    let mut p = world.process(CPU0);
+    let first = p.map_at(Placement::Fixed(START), 512, RW);
+    // A page a table: mprotect is long on its way.
+    p.map_at(Placement::Fixed(first.end), 31 * 512, RW | AreaFlags::NO_HUGE);
+    let pages = PageRange::of_len(START, 32 * 512);
+    pages.pages().step_by(512).for_each(|page| p.store(page.base(), 0).unwrap());
+    let at = pages.start.base();
+    let is_known = Arc::new(AtomicBool::new(false));
+    let known = Arc::clone(&is_known);
+    let writer = thread(&p, CPU1, move |p| {
+        p.store(at, 1).unwrap();
+        known.store(true, Ordering::SeqCst);
+        wait(&p.world, 512);
+        match p.store(at, 2) {
+            Ok(()) => 2,
+            Err(AccessError::Fault(FaultError::Denied)) => 1,
+            Err(why) => panic!("{why:?}"),
+        }
+    });
+    while !is_known.load(Ordering::SeqCst) {
+        base::sync::relax();
+    }
+    p.advise(pages, Advice::Cold);
+    let reclaim = thread(&p, CPU2, move |p| {
+        wait(&p.world, 48);
+        p.call(|mm| mm.system().reclaim_pages(32))
+    });
+    p.protect(pages, Prot::empty(), false);
+    let stored = writer.join().unwrap();
+    reclaim.join().unwrap();
+    p.protect(pages, Prot::READ | Prot::WRITE, false);
+    assert_eq!(p.load(at), Ok(stored), "a store was lost");
+    world.audit();
+    p.exit();
+}
+
+/// MADV_PAGEOUT takes a page's entry away, unlocks the table and goes on with pages of an object.
+/// Whoever finds the page gone knows by then that TLBs may still have it.
+#[test]
+fn s004_r04_a_page_gone_to_madv_pageout_is_not_seen_after_dontneed_returns() {
+    schedules(|world| {
+        let object = world.on(CPU0, || Shmem::new(&world.system, 2 * 4096, None)).unwrap();
+        let p = world.process(CPU0);
+        let (placement, its) = (Placement::Fixed(START), Arc::clone(&object));
+        // Private: the page stored to is anonymous, the other the object's.
+        let request = MapRequest::shmem(placement, 2, RW, its, 0);
+        call(&p, |mm| _ = mm.map(request).unwrap());
+        let at = START.base();
+        p.store(at, 1).unwrap();
+        assert_eq!(p.load(START.add(1).base()), Ok(0));
+        let has_looked = Arc::new(AtomicBool::new(false));
+        let looked = Arc::clone(&has_looked);
+        let other = thread(&p, CPU1, move |p| {
+            assert_eq!(p.load(at), Ok(1));
+            looked.store(true, Ordering::SeqCst);
+            wait(&p.world, 96);
+            p.call(|mm| mm.advise(one(START), Advice::DontNeed)).unwrap();
+            p.load(at)
+        });
+        while !has_looked.load(Ordering::SeqCst) {
+            base::sync::relax();
+        }
+        call(&p, |mm| mm.advise(PageRange::of_len(START, 2), Advice::PageOut).unwrap());
+        assert_eq!(other.join().unwrap(), Ok(0), "what was discarded is seen");
+        world.audit();
+        p.exit();
+        world.on(CPU0, || drop(object));
+        world.audit();
+    });
+}
