@@ -70,6 +70,10 @@ pub struct SimConfig {
     /// A plain store over an entry that hardware may be making dirty is a failure in itself. Off:
     /// it is one only when it loses something.
     pub judges_plain_stores: bool,
+    /// A frame may be written to disk only when no CPU can store to it through an entry that is empty
+    /// now. Off, for memory whose content is nobody's once it is unmapped (that of shared objects is
+    /// not): somebody may be on the way of unmapping part of a folio that is written as a whole.
+    pub judges_unmapped_stores: bool,
 }
 
 impl Default for SimConfig {
@@ -88,6 +92,7 @@ impl Default for SimConfig {
             adversary: Adversary::FULL,
             judges_new_mappings: true,
             judges_plain_stores: true,
+            judges_unmapped_stores: true,
         }
     }
 }

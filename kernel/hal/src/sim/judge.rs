@@ -62,9 +62,11 @@ impl Mmu {
             let Entry::Leaf(leaf) = cached.entry else { continue };
             let write = leaf.permits(cached.limits, Access::Write, self.hw_dirty);
             let within = frame.get().wrapping_sub(cached.target.get());
+            let now = ram.entry(own_slot(key, cached, within));
+            let is_let_go = now == 0 && !self.judges_unmapped_stores;
             assert!(
-                write != Permit::Yes || self.is_granted(ram, key, cached, within),
-                "{frame:?} is written out with a stale writable translation: {key:?}"
+                write != Permit::Yes || is_let_go || self.is_granted(ram, key, cached, within),
+                "{frame:?} is written out with a stale writable translation: {key:?}, now {now:#x}"
             );
         }
     }
@@ -144,7 +146,7 @@ impl Mmu {
         }
         let level = key.shape().level();
         let is_run = cached.leaf().is_contiguous();
-        let own = cached.slot.index + if key.shape() == Shape::Run { within as u16 } else { 0 };
+        let own = own_slot(key, cached, within).index;
         let first = own & !(RUN - 1);
         let entries = if is_run { first..first + RUN } else { own..own + 1 };
         let permits = |index: u16, access: Access| {
@@ -180,6 +182,12 @@ impl Mmu {
             }
         }
     }
+}
+
+/// Returns the slot that a cached item has for its page `within`.
+fn own_slot(key: Key, cached: &Cached, within: u32) -> PteSlot {
+    let index = if key.shape() == Shape::Run { within as u16 } else { 0 };
+    PteSlot { index: cached.slot.index + index, ..cached.slot }
 }
 
 /// Tells whether the entry that a cached item was read from no longer leads to `frame`; `false` for

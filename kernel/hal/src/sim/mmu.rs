@@ -88,6 +88,7 @@ pub(super) struct Mmu {
     pub(super) hw_dirty: bool,
     pub(super) judges_new_mappings: bool,
     pub(super) judges_plain_stores: bool,
+    pub(super) judges_unmapped_stores: bool,
 }
 
 impl Mmu {
@@ -103,6 +104,7 @@ impl Mmu {
             hw_dirty: config.hw_dirty,
             judges_new_mappings: config.judges_new_mappings,
             judges_plain_stores: config.judges_plain_stores,
+            judges_unmapped_stores: config.judges_unmapped_stores,
         }
     }
 

@@ -15,12 +15,19 @@ pub const MOST_PAGES: usize = 160;
 pub struct Actor {
     pub p: Process,
     dice: Dice,
+    /// Whether it maps megabytes, and does things to as much of them at a time.
+    is_large: bool,
 }
 
 impl Actor {
     pub fn new(p: Process, seed: u64) -> Self {
         p.check_tags(hal::TagCheckMode::Sync);
-        Self { p, dice: Dice::new(seed) }
+        Self { p, dice: Dice::new(seed), is_large: false }
+    }
+
+    /// One with areas of up to 6 MiB, so that most have whole blocks of 2 MiB.
+    pub fn large(p: Process, seed: u64) -> Self {
+        Self { is_large: true, ..Self::new(p, seed) }
     }
 
     fn page(&mut self) -> Option<Vpn> {
@@ -31,6 +38,7 @@ impl Actor {
     /// Chooses some mapped pages that lie side by side.
     fn range(&mut self, most: u64) -> Option<PageRange> {
         let start = self.page()?;
+        let most = if self.is_large && self.dice.one_in(3) { most * 60 } else { most };
         let want = 1 + self.dice.roll(most);
         let is_mapped = |n: &u64| self.p.oracle.pages.contains_key(&start.add(*n));
         let nr = (0..want).take_while(is_mapped).count() as u64;
@@ -63,9 +71,12 @@ impl Actor {
     }
 
     pub fn map(&mut self) {
-        if self.p.oracle.pages.len() < MOST_PAGES {
+        let is_large = self.is_large && !self.dice.one_in(4);
+        let most = if self.is_large { MOST_PAGES * 8 } else { MOST_PAGES };
+        if self.p.oracle.pages.len() < most {
             let flags = if self.dice.one_in(2) { TAGGED } else { RW };
-            let nr_pages = 1 + self.dice.roll(40);
+            let nr_pages =
+                if is_large { 512 + self.dice.roll(1024) } else { 1 + self.dice.roll(40) };
             self.p.map(nr_pages, flags);
         }
     }

@@ -136,3 +136,32 @@ fn page_written_out_while_a_stale_translation_stores_to_it_is_caught() {
         write_out(clean, false);
     });
 }
+
+#[test]
+fn what_was_unmapped_may_be_written_where_nobody_reads_it_again() {
+    explore(0..2, |seed| {
+        for judges_unmapped_stores in [true, false] {
+            let adversary = crate::sim::Adversary::CALM;
+            let config = SimConfig { disks: [8].into(), seed, adversary, ..SimConfig::default() };
+            let rig = Rig::new(SimConfig { judges_unmapped_stores, ..config });
+            let (slot, pfn) = rig.map_and_use();
+            let write = || {
+                let segments = [Segment::one(pfn)];
+                rig.transfer(DiskId(0), BlockOp::Write, 0, &segments).unwrap();
+            };
+            let stale = "with a stale writable translation";
+            rig.run_on(CPU0, || {
+                // An entry that names where the content will be, as swap entries do.
+                rig.exchange(slot, 0x1000);
+                assert_judged(stale, write);
+                rig.exchange(slot, 0);
+                match judges_unmapped_stores {
+                    true => assert_judged(stale, write),
+                    false => write(),
+                }
+                rig.invalidate_all_cpus(leaves(PAGE, 1));
+                write();
+            });
+        }
+    });
+}
