@@ -27,5 +27,5 @@ pub mod walk;
 pub use break_before_make::{Change, change_of};
 pub use level::{ENTRIES_PER_TABLE, Level};
 pub use pte::{MemType, Prot, Pte, Rights, TablePte};
-pub use swap_pte::{AreaId, Entry, NonPresent, SwapEntry};
+pub use swap_pte::{AreaId, Entry, NEXT_SLOT, NonPresent, SwapEntry};
 pub use walk::{Found, find, index_of};

@@ -114,6 +114,9 @@ pub enum NonPresent {
     Poison,
 }
 
+/// What the raw bits of swap entries that name neighbouring slots differ by.
+pub const NEXT_SLOT: u64 = 1 << OFFSET_SHIFT;
+
 impl NonPresent {
     /// Returns the raw bits.
     pub const fn encode(self) -> u64 {

@@ -14,7 +14,7 @@ use pgtable::{ENTRIES_PER_TABLE, Entry, MemType, NonPresent, Pte, SwapEntry, ind
 use super::{FaultError, Site};
 use crate::folio::{FolioFlags, FolioLock, FolioRef};
 use crate::lab::Fault;
-use crate::mm::{Mapped, Mm, PageTableLock, Resident};
+use crate::mm::{Mapped, Mm, PageTableLock, Resident, name_neighbours};
 use crate::rmap::base_of;
 use crate::swap::SwapInError;
 use crate::thp::ThpStat;
@@ -83,6 +83,9 @@ impl<M: Machine> Mm<M> {
         let system = self.system();
         let orders = self.allowed_orders(site.area);
         if !orders.is_empty() {
+            if let Some(folio) = system.find_cached(entry) {
+                return Ok((folio, false));
+            }
             for order in orders.fitting(site.page, site.area.pages()).iter() {
                 if !self.names_aligned_run(site.page, table, entry, order) {
                     continue;
@@ -112,10 +115,10 @@ impl<M: Machine> Mm<M> {
         if entry.slot & (nr - 1) != within {
             return false;
         }
-        let entries = self.machine().table(table);
         let first = SwapEntry { slot: entry.slot - within, ..entry };
-        let first_index = index_of(page) - within as usize;
-        (0..nr).all(|n| entries.load(first_index + n as usize) == swapped(first.add(n)))
+        let index = index_of(page) - within as usize;
+        let cells = self.machine().table(table).cells(index..index + nr as usize);
+        name_neighbours(cells, swapped(first))
     }
 
     /// Maps the page `index` of a cached folio, whose first slot is `first`, and with it all others
@@ -140,7 +143,8 @@ impl<M: Machine> Mm<M> {
         #[cfg(feature = "lab")]
         system.restore_at_fault(folio, window.indices.clone().filter(|n| window.names(&lock, *n)));
         let mut result = Ok(());
-        let mut mapped = 0;
+        // Mostly there is one run: it need not be looked for again.
+        let (mut mapped, mut only) = (0, None);
         let mut at = window.indices.start;
         while let Some((run, nr)) = window.next_run(&lock, at) {
             let base = base_of(site.page, index);
@@ -152,12 +156,13 @@ impl<M: Machine> Mm<M> {
                 break;
             }
             system.drop_slots(first.add(run), nr);
+            only = (mapped == 0).then_some((run, nr));
             mapped += nr;
             at = run + nr;
         }
         let pte = self.swapped_pte(site, folio);
         let mut at = window.indices.start;
-        while let Some((run, nr)) = window.next_run(&lock, at) {
+        while let Some((run, nr)) = only.take().or_else(|| window.next_run(&lock, at)) {
             if site.area.flags.mem_type() == MemType::Tagged {
                 // The slots' tags were restored with the content; a page that never had any gets
                 // zeroes.
@@ -243,7 +248,7 @@ impl Window {
     /// Returns the first run from `at` on of pages whose entries name their slots.
     fn next_run<M: Machine>(&self, table: &PageTableLock<'_, M>, at: u32) -> Option<(u32, u32)> {
         let start = (at..self.indices.end).find(|index| self.names(table, *index))?;
-        let end = (start..self.indices.end).find(|index| !self.names(table, *index));
-        Some((start, end.unwrap_or(self.indices.end) - start))
+        let (raw, most) = (swapped(self.first.add(start)), self.indices.end - start);
+        Some((start, table.swap_run_len(self.page(start), raw, most)))
     }
 }

@@ -79,7 +79,7 @@ impl<'m, M: Machine> PageTableLock<'m, M> {
 
     /// Reaches `nr` neighbouring entries from `page` on.
     #[inline(always)]
-    fn cells(&self, page: Vpn, nr: u32) -> impl Iterator<Item = CellOf<'m, M>> {
+    pub(super) fn cells(&self, page: Vpn, nr: u32) -> impl Iterator<Item = CellOf<'m, M>> {
         let index = index_of(page);
         self.entries.cells(index..index + nr as usize)
     }

@@ -24,6 +24,7 @@ mod lifetime;
 mod registry;
 mod run;
 mod stats;
+mod swap_run;
 mod tables;
 mod user_access;
 
@@ -33,6 +34,7 @@ pub(crate) use registry::MmRegistry;
 pub(crate) use run::Run;
 pub use stats::MmStats;
 pub(crate) use stats::Resident;
+pub(crate) use swap_run::name_neighbours;
 pub(crate) use tables::Mapped;
 pub use user_access::RemoteError;
 

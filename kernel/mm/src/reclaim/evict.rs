@@ -13,7 +13,7 @@ use arrayvec::ArrayVec;
 use base::sync::stop_point;
 use base::{Order, Vpn};
 use hal::{IoTicket, Machine};
-use pgtable::{NonPresent, Pte};
+use pgtable::{NEXT_SLOT, NonPresent, Pte};
 
 use crate::events::MmEvent;
 use crate::folio::{FolioFlags, FolioId, FolioLock, FolioRef, Place};
@@ -191,10 +191,8 @@ impl<'s, M: Machine> Eviction<'s, M> {
         self.system.dup_slots(first, nr);
         mm.gauges().add_swap(nr.into());
         let old = block.replace_by_table(page, |table, _| {
-            for n in 0..nr {
-                let entry = NonPresent::Swap { entry: first.add(n), exclusive: false };
-                table.fill(Vpn::new(n.into()), entry.encode());
-            }
+            let first = NonPresent::Swap { entry: first, exclusive: false }.encode();
+            table.fill_swap_run(Vpn::new(0), nr, first);
         });
         self.forget(folio, mm, old, base_of(page, 0), nr);
         ControlFlow::Continue(())
@@ -226,7 +224,8 @@ impl<'s, M: Machine> Eviction<'s, M> {
             }
             Place::Swap(first) if folio.is_anon() => {
                 let first = first.add(index);
-                let entry = |n| NonPresent::Swap { entry: first.add(n), exclusive: false }.encode();
+                let raw = NonPresent::Swap { entry: first, exclusive: false }.encode();
+                let entry = |n| raw + u64::from(n) * NEXT_SLOT;
                 // Counted before anybody can find the entries.
                 self.system.dup_slots(first, nr);
                 mm.gauges().add_swap(nr.into());

@@ -86,7 +86,7 @@ impl<M: Machine> Shmem<M> {
                         self.uncharge(1);
                         if let Slot::Swap(entry) = slot {
                             let mut drops = crate::swap::SlotDrops::new(system);
-                            drops.add(entry);
+                            drops.add(entry, 1);
                             drops.finish();
                         }
                     }

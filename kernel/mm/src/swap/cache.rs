@@ -39,6 +39,15 @@ impl<M: Machine> System<M> {
         }
     }
 
+    /// Returns the folio that caches a slot, if one does.
+    pub(crate) fn find_cached(&self, entry: SwapEntry) -> Option<FolioRef<'_, M>> {
+        let area = self.swap_area(entry.area).filter(|area| area.has_slot(entry.slot))?;
+        match self.look_up(&area, entry.slot) {
+            Lookup::Cached(folio) => Some(folio),
+            Lookup::OnDisk | Lookup::Free => None,
+        }
+    }
+
     /// Puts a new locked folio into the cache, for a slot that is only on disk and those after it, as
     /// many as it has pages, and returns the first one's word. `None` when they are not all only on
     /// disk, or not alike: some written and some marked as zeroes. What sort of folio it is, the slot

@@ -142,20 +142,21 @@ pub(crate) struct SlotDrops<'s, M: Machine> {
 }
 
 /// Most slots dropped under one lock, so that their orphaned folios fit on the stack.
-const MAX_RUN: u32 = 64;
+const CHUNK: u32 = 64;
 
 impl<'s, M: Machine> SlotDrops<'s, M> {
     pub(crate) fn new(system: &'s System<M>) -> Self {
         Self { system, run: None }
     }
 
-    /// Gives up one reference to a slot. May be called with a page table locked.
-    pub(crate) fn add(&mut self, entry: SwapEntry) {
+    /// Gives up one reference to each of `more` slots from `entry` on. May be called with a page table
+    /// locked.
+    pub(crate) fn add(&mut self, entry: SwapEntry, more: u32) {
         match &mut self.run {
-            Some((first, nr)) if entry == first.add(*nr) && *nr < MAX_RUN => *nr += 1,
+            Some((first, nr)) if entry == first.add(*nr) => *nr += more,
             _ => {
                 self.flush();
-                self.run = Some((entry, 1));
+                self.run = Some((entry, more));
             }
         }
     }
@@ -164,8 +165,15 @@ impl<'s, M: Machine> SlotDrops<'s, M> {
         let Some((first, nr)) = self.run.take() else { return };
         let Some(area) = self.system.area_of(first) else { return };
         stop_point("area found");
-        let mut orphans = ArrayVec::<FolioRef<'_, M>, { MAX_RUN as usize }>::new();
-        self.system.drop_in_area(&area, first.slots(nr), |id| {
+        for start in (0..nr).step_by(CHUNK as usize) {
+            self.drop_chunk(&area, first.add(start).slots(CHUNK.min(nr - start)));
+        }
+    }
+
+    fn drop_chunk(&self, area: &SwapArea, slots: Range<u32>) {
+        let first = slots.start;
+        let mut orphans = ArrayVec::<FolioRef<'_, M>, { CHUNK as usize }>::new();
+        self.system.drop_in_area(area, slots, |id| {
             // Neighbours mostly have one folio.
             if orphans.last().is_none_or(|last| last.id() != id) {
                 orphans.push(self.system.get_folio(id));
@@ -175,7 +183,7 @@ impl<'s, M: Machine> SlotDrops<'s, M> {
         if self.system.commits(Fault::AreaNotHeld) && !orphans.is_empty() {
             // As free_swap_and_cache() did until v6.9: once more into the map, to see whether another
             // slot of the folio is in use.
-            let _ = area.lock_cluster(self.system, first.slot).load(first.slot);
+            let _ = area.lock_cluster(self.system, first).load(first);
         }
         for folio in orphans {
             self.system.free_orphan(folio);

@@ -151,23 +151,20 @@ impl<M: Machine> Mm<M> {
         let mut page = pages.start;
         while page < pages.end {
             let mut nr = 1;
-            match Entry::decode(lock.load(page)) {
-                Entry::Present(pte) => {
-                    let most = (pages.end.get() - page.get()) as u32;
-                    match self.run_at(lock, page, pte, most) {
-                        None => child.lock.fill_run(page, 1, pte.old()),
-                        Some(run) => {
-                            nr = run.nr;
-                            self.share_run(area, &run, lock, child, gather)?;
-                        }
+            let (raw, most) = (lock.load(page), (pages.end.get() - page.get()) as u32);
+            match Entry::decode(raw) {
+                Entry::Present(pte) => match self.run_at(lock, page, pte, most) {
+                    None => child.lock.fill_run(page, 1, pte.old()),
+                    Some(run) => {
+                        nr = run.nr;
+                        self.share_run(area, &run, lock, child, gather)?;
                     }
-                }
+                },
                 Entry::NonPresent(NonPresent::Swap { entry, .. }) => {
-                    self.system().dup_slots(entry, 1);
-                    let shared = NonPresent::Swap { entry, exclusive: false }.encode();
-                    lock.exchange(page, shared);
-                    child.lock.fill(page, shared);
-                    child.mm.gauges().add_swap(1);
+                    nr = lock.swap_run_len(page, raw, most);
+                    self.system().dup_slots(entry, nr);
+                    child.lock.fill_swap_run(page, nr, raw);
+                    child.mm.gauges().add_swap(nr.into());
                 }
                 Entry::NonPresent(NonPresent::Poison) => {
                     child.lock.fill(page, NonPresent::Poison.encode());

@@ -171,11 +171,13 @@ impl<M: Machine> Mm<M> {
         let mut page = pages.start;
         while page < pages.end {
             let mut nr = 1;
-            match lock.entry(page) {
+            let raw = lock.load(page);
+            match Entry::decode(raw) {
                 Entry::NonPresent(NonPresent::Swap { entry, .. }) => {
-                    gather.replace(lock, page, 0);
-                    self.gauges().add_swap(-1);
-                    slots.add(entry);
+                    nr = lock.swap_run_len(page, raw, (pages.end.get() - page.get()) as u32);
+                    lock.empty_swap_run(page, nr);
+                    self.gauges().add_swap(-i64::from(nr));
+                    slots.add(entry, nr);
                 }
                 Entry::Present(pte) => {
                     let most = (pages.end.get() - page.get()) as u32;

@@ -236,9 +236,13 @@ impl<M: Machine> Mm<M> {
                     return Ok(nr);
                 }
             }
-            Entry::NonPresent(NonPresent::Swap { .. } | NonPresent::Poison)
-            | Entry::NonPresent(NonPresent::Migration { .. } | NonPresent::DevicePrivate { .. })
-            | Entry::Corrupt(_) => {}
+            Entry::NonPresent(NonPresent::Swap { .. }) => {
+                let nr = tables.from().swap_run_len(page, raw, most);
+                tables.from().empty_swap_run(page, nr);
+                tables.to().fill_swap_run(to, nr, raw);
+                return Ok(nr);
+            }
+            Entry::NonPresent(_) | Entry::Corrupt(_) => {}
         }
         let old = gather.replace(tables.from(), page, 0);
         tables.to().exchange(to, old);

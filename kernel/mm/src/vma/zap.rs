@@ -107,9 +107,10 @@ impl<M: Machine> Mm<M> {
                     }
                 }
                 Entry::NonPresent(NonPresent::Swap { entry, .. }) => {
-                    gather.replace(lock, page, 0);
-                    gone.swap += 1;
-                    slots.add(entry);
+                    nr = lock.swap_run_len(page, raw, (pages.end.get() - page.get()) as u32);
+                    lock.empty_swap_run(page, nr);
+                    gone.swap += i64::from(nr);
+                    slots.add(entry, nr);
                 }
                 Entry::NonPresent(_) | Entry::Corrupt(_) => drop(gather.replace(lock, page, 0)),
             }
