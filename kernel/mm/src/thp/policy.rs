@@ -4,7 +4,7 @@
 use base::{Order, PageRange, Vpn};
 use hal::Machine;
 
-use super::{Defrag, Enabled, OrderSet, Settings, ThpDisable};
+use super::{Defrag, OrderSet, Settings, ThpDisable};
 use crate::mm::Mm;
 use crate::vma::{Area, AreaFlags, AreaView, Backing};
 
@@ -22,23 +22,14 @@ impl Settings {
     #[inline]
     pub fn allowed_orders(&self, area: AreaFlags, process: ThpDisable) -> OrderSet {
         let wants = area.contains(AreaFlags::HUGE);
-        let is_disabled = match process {
-            ThpDisable::No => false,
-            ThpDisable::ExceptAdvised => !wants,
-            ThpDisable::All => true,
-        };
-        if is_disabled || area.intersects(SINGLE_PAGES) {
+        let orders = self.orders(wants);
+        if orders.is_empty() || area.intersects(SINGLE_PAGES) {
             return OrderSet::EMPTY;
         }
-        let sizes = self.sizes();
-        let mut orders = sizes.always;
-        if wants {
-            orders = orders.union(sizes.madvise);
-        }
-        match self.enabled() {
-            Enabled::Always => orders.union(sizes.inherit),
-            Enabled::Madvise if wants => orders.union(sizes.inherit),
-            Enabled::Madvise | Enabled::Never => orders,
+        match process {
+            ThpDisable::No => orders,
+            ThpDisable::ExceptAdvised if wants => orders,
+            ThpDisable::ExceptAdvised | ThpDisable::All => OrderSet::EMPTY,
         }
     }
 

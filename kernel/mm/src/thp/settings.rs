@@ -1,10 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file keeps the settings of large folios.
 //!
-//! Each is one word that is read whole, so a fault needs no lock; a change holds for the faults
-//! that read it.
+//! All are one word, so a fault needs no lock and one load; a change holds for the faults that load
+//! it afterwards. What follows from several of them, which a fault asks for, is worked out when one
+//! changes, and kept in the same word.
+//!
+//! | bits | field |
+//! |---|---|
+//! | 15:0 | orders that areas may have which say nothing |
+//! | 31:16 | orders that areas may have which want large folios |
+//! | 39:32 | sizes that are `always`, from order 2 on |
+//! | 47:40 | sizes that are `inherit` |
+//! | 55:48 | sizes that are `madvise` |
+//! | 57:56 | the setting for all sizes |
+//! | 60:58 | defrag |
+//! | 61 | use_zero_page |
 
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use base::Order;
 
@@ -111,94 +123,152 @@ impl SizeSettings {
             *set = if meaning == to { set.union(orders) } else { set.minus(orders) };
         }
     }
+}
 
-    fn to_bits(self) -> u64 {
-        let word = |set: OrderSet| set.bits() as u64;
-        word(self.always) | word(self.inherit) << 16 | word(self.madvise) << 32
+/// All settings, unpacked.
+#[derive(Clone, Copy)]
+struct Values {
+    enabled: Enabled,
+    defrag: Defrag,
+    use_zero_page: bool,
+    sizes: SizeSettings,
+}
+
+const WANTED_SHIFT: u32 = 16;
+const ALWAYS_SHIFT: u32 = 32;
+const INHERIT_SHIFT: u32 = 40;
+const MADVISE_SHIFT: u32 = 48;
+const ENABLED_SHIFT: u32 = 56;
+const DEFRAG_SHIFT: u32 = 58;
+const USE_ZERO_PAGE: u64 = 1 << 61;
+/// The lowest order of a size; it has the lowest bit of its field.
+const LOWEST: u32 = 2;
+
+impl Values {
+    /// Returns the orders that areas may have, by whether they want large folios.
+    fn allowed(&self, wants: bool) -> OrderSet {
+        let SizeSettings { mut always, inherit, madvise } = self.sizes;
+        if wants {
+            always = always.union(madvise);
+        }
+        match self.enabled {
+            Enabled::Always => always.union(inherit),
+            Enabled::Madvise if wants => always.union(inherit),
+            Enabled::Madvise | Enabled::Never => always,
+        }
     }
 
-    fn from_bits(bits: u64) -> Self {
+    fn pack(self) -> u64 {
+        let sizes = |set: OrderSet, shift: u32| u64::from(set.bits() >> LOWEST) << shift;
+        u64::from(self.allowed(false).bits())
+            | u64::from(self.allowed(true).bits()) << WANTED_SHIFT
+            | sizes(self.sizes.always, ALWAYS_SHIFT)
+            | sizes(self.sizes.inherit, INHERIT_SHIFT)
+            | sizes(self.sizes.madvise, MADVISE_SHIFT)
+            | (self.enabled as u64) << ENABLED_SHIFT
+            | (self.defrag as u64) << DEFRAG_SHIFT
+            | if self.use_zero_page { USE_ZERO_PAGE } else { 0 }
+    }
+
+    #[inline(always)]
+    fn unpack(word: u64) -> Self {
+        let sizes = |shift: u32| OrderSet::from_bits(((word >> shift) as u16 & 0xff) << LOWEST);
         Self {
-            always: OrderSet::from_bits(bits as u16),
-            inherit: OrderSet::from_bits((bits >> 16) as u16),
-            madvise: OrderSet::from_bits((bits >> 32) as u16),
+            enabled: Enabled::ALL[(word >> ENABLED_SHIFT & 0b11) as usize],
+            defrag: Defrag::ALL[(word >> DEFRAG_SHIFT & 0b111) as usize],
+            use_zero_page: word & USE_ZERO_PAGE != 0,
+            sizes: SizeSettings {
+                always: sizes(ALWAYS_SHIFT),
+                inherit: sizes(INHERIT_SHIFT),
+                madvise: sizes(MADVISE_SHIFT),
+            },
         }
     }
 }
 
 /// The settings.
-pub struct Settings {
-    enabled: AtomicU8,
-    defrag: AtomicU8,
-    use_zero_page: AtomicBool,
-    sizes: AtomicU64,
-}
+pub struct Settings(AtomicU64);
 
 /// As Linux boots with CONFIG_TRANSPARENT_HUGEPAGE_MADVISE.
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            enabled: AtomicU8::new(Enabled::Madvise as u8),
-            defrag: AtomicU8::new(Defrag::Madvise as u8),
-            use_zero_page: AtomicBool::new(true),
-            sizes: AtomicU64::new(SizeSettings::default().to_bits()),
-        }
+        let values = Values {
+            enabled: Enabled::Madvise,
+            defrag: Defrag::Madvise,
+            use_zero_page: true,
+            sizes: SizeSettings::default(),
+        };
+        Self(AtomicU64::new(values.pack()))
     }
 }
 
 impl Settings {
+    /// Returns the orders that areas may have, by whether they want large folios.
+    #[inline(always)]
+    pub(super) fn orders(&self, wants: bool) -> OrderSet {
+        let word = self.0.load(Relaxed);
+        OrderSet::from_bits(if wants { word >> WANTED_SHIFT } else { word } as u16)
+    }
+
     /// Returns the setting for all sizes.
-    #[inline]
     pub fn enabled(&self) -> Enabled {
-        Enabled::ALL[self.enabled.load(Relaxed) as usize]
+        self.values().enabled
     }
 
     /// Changes the setting for all sizes.
     pub fn set_enabled(&self, to: Enabled) {
-        self.enabled.store(to as u8, Relaxed);
+        self.change(|values| values.enabled = to);
     }
 
     /// Returns what is done when no run of frames is free.
     #[inline]
     pub fn defrag(&self) -> Defrag {
-        Defrag::ALL[self.defrag.load(Relaxed) as usize]
+        self.values().defrag
     }
 
     /// Changes what is done when no run of frames is free.
     pub fn set_defrag(&self, to: Defrag) {
-        self.defrag.store(to as u8, Relaxed);
+        self.change(|values| values.defrag = to);
     }
 
     /// Tells whether a load may map 2 MiB of zeroes.
     #[inline]
     pub fn use_zero_page(&self) -> bool {
-        self.use_zero_page.load(Relaxed)
+        self.values().use_zero_page
     }
 
     /// Says whether a load may map 2 MiB of zeroes.
     pub fn set_use_zero_page(&self, to: bool) {
-        self.use_zero_page.store(to, Relaxed);
+        self.change(|values| values.use_zero_page = to);
     }
 
     /// Returns the settings of each size.
-    #[inline]
     pub fn sizes(&self) -> SizeSettings {
-        SizeSettings::from_bits(self.sizes.load(Relaxed))
+        self.values().sizes
     }
 
     /// Changes the settings of all sizes.
     pub fn set_sizes(&self, to: SizeSettings) {
-        self.sizes.store(to.to_bits(), Relaxed);
+        self.change(|values| values.sizes = to);
     }
 
     /// Changes the setting of one size.
     pub fn set_size(&self, order: Order, to: SizeEnabled) {
-        let changed = |bits| {
-            let mut sizes = SizeSettings::from_bits(bits);
-            sizes.set(OrderSet::of(order), to);
-            Some(sizes.to_bits())
+        self.change(|values| values.sizes.set(OrderSet::of(order), to));
+    }
+
+    #[inline]
+    fn values(&self) -> Values {
+        Values::unpack(self.0.load(Relaxed))
+    }
+
+    fn change(&self, change: impl Fn(&mut Values)) {
+        let changed = |word| {
+            let mut values = Values::unpack(word);
+            change(&mut values);
+            Some(values.pack())
         };
-        let result = self.sizes.fetch_update(Relaxed, Relaxed, changed);
+        let result = self.0.fetch_update(Relaxed, Relaxed, changed);
         debug_assert!(result.is_ok(), "the change is never refused");
     }
 }
