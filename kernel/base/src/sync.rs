@@ -20,6 +20,7 @@
 //! visible, so an event can be missed; the timer's event stream, which `arch` switches on
 //! (CNTKCTL_EL1.EVNTEN, Arm ARM D12.2.4), bounds that wait.
 
+use alloc::boxed::Box;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 
@@ -263,6 +264,37 @@ impl<T> OnceCell<T> {
 }
 
 impl<T> Default for OnceCell<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Like [`OnceCell`], in a box: a pointer that is loaded and compared, for what is read all the time.
+pub struct OnceBox<T>(once_cell::race::OnceBox<T>);
+
+impl<T> OnceBox<T> {
+    /// Builds an empty cell.
+    pub const fn new() -> Self {
+        Self(once_cell::race::OnceBox::new())
+    }
+
+    /// Returns the value once it is set.
+    #[inline(always)]
+    pub fn get(&self) -> Option<&T> {
+        self.0.get()
+    }
+
+    /// Sets the value.
+    ///
+    /// # Panics
+    ///
+    /// When it is set already.
+    pub fn set(&self, value: Box<T>) {
+        assert!(self.0.set(value).is_ok(), "once box: set twice");
+    }
+}
+
+impl<T> Default for OnceBox<T> {
     fn default() -> Self {
         Self::new()
     }

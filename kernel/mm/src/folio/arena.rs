@@ -12,7 +12,7 @@ use arrayvec::ArrayVec;
 
 use base::lock_level;
 use base::percpu::{CpuId, PerCpu};
-use base::sync::{OnceCell, SpinLock};
+use base::sync::{OnceBox, SpinLock};
 
 use super::Folio;
 
@@ -41,7 +41,7 @@ const CACHE: usize = 64;
 /// All folio descriptors.
 pub(crate) struct FolioArena {
     /// A chunk is set once, under `free`, before an index into it is handed out.
-    chunks: Box<[OnceCell<Box<[Folio; CHUNK]>>]>,
+    chunks: Box<[OnceBox<[Folio; CHUNK]>]>,
     caches: PerCpu<SpinLock<ArrayVec<FolioId, CACHE>, lock_level::FolioCache>>,
     free: SpinLock<FreeList, lock_level::FolioArena>,
 }
@@ -57,7 +57,7 @@ impl FolioArena {
         // One chunk more: index 0 names no folio.
         let nr_chunks = max_folios.div_ceil(CHUNK) + 1;
         Self {
-            chunks: (0..nr_chunks).map(|_| OnceCell::new()).collect(),
+            chunks: (0..nr_chunks).map(|_| OnceBox::new()).collect(),
             caches: PerCpu::new(nr_cpus, |_| SpinLock::new(ArrayVec::new())),
             free: SpinLock::new(FreeList { ids: Vec::new(), nr_chunks: 0 }),
         }
@@ -66,8 +66,10 @@ impl FolioArena {
     /// Returns the descriptor named by `id`.
     #[inline(always)]
     pub(crate) fn get(&self, id: FolioId) -> &Folio {
-        let chunk = self.chunks[id.0 as usize / CHUNK].get();
-        &chunk.expect("folio arena: index from a chunk that exists")[id.0 as usize % CHUNK]
+        match self.chunks.get(id.0 as usize / CHUNK).and_then(OnceBox::get) {
+            Some(chunk) => &chunk[id.0 as usize % CHUNK],
+            None => no_chunk(id),
+        }
     }
 
     /// Takes a free descriptor; `None` when another chunk is needed and the kernel heap `has_room`
@@ -148,6 +150,11 @@ impl FolioArena {
         let ids = (first..first + CHUNK as u32).rev().filter(|id| *id != 0).map(FolioId);
         free.ids.extend(ids);
     }
+}
+
+#[cold]
+fn no_chunk(id: FolioId) -> ! {
+    panic!("folio arena: {id:?} is of a chunk that does not exist");
 }
 
 /// Allocates descriptors; `None` when the kernel heap has no room.
