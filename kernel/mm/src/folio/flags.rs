@@ -58,10 +58,11 @@ bitflags! {
 }
 
 const ORDER_SHIFT: u32 = 24;
+const ORDER: u32 = 0xf << ORDER_SHIFT;
 const SHARD_SHIFT: u32 = 28;
 
 pub(super) const fn order_of(word: u32) -> Order {
-    Order::new(((word >> ORDER_SHIFT) & 0xf) as u8)
+    Order::new(((word & ORDER) >> ORDER_SHIFT) as u8)
 }
 
 pub(super) const fn initial(order: Order, shard: CpuId, flags: FolioFlags) -> u32 {
@@ -69,6 +70,12 @@ pub(super) const fn initial(order: Order, shard: CpuId, flags: FolioFlags) -> u3
 }
 
 impl Folio {
+    /// Tells whether the folio has more than one page.
+    #[inline(always)]
+    pub(crate) fn is_large(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & ORDER != 0
+    }
+
     /// Changes the order; nobody else relies on it, because the folio is off the LRU lists.
     pub(super) fn set_order(&self, order: Order) {
         let change = self.order().get() ^ order.get();

@@ -89,6 +89,7 @@ impl FrameWords {
         self.words.len()
     }
 
+    #[inline(always)]
     fn word(&self, pfn: Pfn) -> &AtomicU64 {
         &self.words[pfn.index() - self.first.index()]
     }
@@ -151,9 +152,12 @@ impl FrameWords {
     /// # Panics
     ///
     /// When it is none: whoever asks holds an entry that maps the frame.
+    #[inline(always)]
     pub fn folio(&self, pfn: Pfn) -> FolioId {
         let word = self.word(pfn).load(Ordering::Acquire);
-        assert!(word & KIND == FrameKind::Folio as u64, "{pfn:?} is no folio page ({word:#x})");
+        if word & KIND != FrameKind::Folio as u64 {
+            no_folio_page(pfn, word);
+        }
         FolioId::new((word >> FOLIO_SHIFT) as u32)
     }
 
@@ -208,6 +212,7 @@ impl FrameWords {
     }
 
     /// Waits for the lock of a table page and takes it.
+    #[inline]
     pub fn lock_table(&self, table: Pfn) -> TableLock<'_> {
         let level = LevelToken::enter();
         self.take_table(table, level)
@@ -219,6 +224,7 @@ impl FrameWords {
         self.take_table(table, level)
     }
 
+    #[inline(always)]
     fn take_table(&self, table: Pfn, level: LevelToken<PageTable>) -> TableLock<'_> {
         let word = self.word(table);
         loop {
@@ -232,6 +238,11 @@ impl FrameWords {
             }
         }
     }
+}
+
+#[cold]
+fn no_folio_page(pfn: Pfn, word: u64) -> ! {
+    panic!("{pfn:?} is no folio page ({word:#x})");
 }
 
 fn decode_mte(word: u64) -> MteState {

@@ -64,9 +64,11 @@ impl<M: Machine> Mm<M> {
         most: u32,
     ) -> Option<Run<'_>> {
         let run = self.run_of_one(page, pte)?;
+        if !run.folio.is_large() {
+            return Some(run);
+        }
         let left = run.folio.order().nr_pages() - run.index;
-        let nr = if left == 1 { 1 } else { table.run_len(page, pte, most.min(left)) };
-        Some(Run { nr, ..run })
+        Some(Run { nr: table.run_len(page, pte, most.min(left)), ..run })
     }
 
     /// Returns the block `pte`, which maps the 2 MiB at `page`, as a run.

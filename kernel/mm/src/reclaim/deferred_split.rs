@@ -118,7 +118,14 @@ impl DeferredSplits {
 impl<M: Machine> System<M> {
     /// Queues a folio of which part has just been unmapped, if it is partly mapped now. Whoever calls
     /// keeps it alive; a table may be locked.
+    #[inline(always)]
     pub(crate) fn queue_if_partly_mapped(&self, id: FolioId, folio: &Folio) {
+        if folio.is_large() {
+            self.queue_large(id, folio);
+        }
+    }
+
+    fn queue_large(&self, id: FolioId, folio: &Folio) {
         if folio.is_anon()
             && !folio.has(FolioFlags::SPLIT_QUEUED)
             && !folio.has(FolioFlags::GHOST)

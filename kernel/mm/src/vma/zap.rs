@@ -3,7 +3,7 @@
 
 use arrayvec::ArrayVec;
 
-use base::{Order, PageRange, Pfn, Vpn};
+use base::{PageRange, Pfn, Vpn};
 use hal::{Machine, PteSlot};
 use pgtable::{Entry, Level, NonPresent, Pte};
 
@@ -146,7 +146,7 @@ impl<M: Machine> Mm<M> {
         run.carry_dirty(old);
         *gone.of(Resident::of(run.folio)) += i64::from(run.nr);
         let (id, folio, base) = (run.id, run.folio, run.base());
-        if gather.has_completed() && folio.order() == Order::PAGE {
+        if gather.has_completed() && !folio.is_large() {
             let last = system.unmap_forgotten_folio(id, folio, self.id(), base, run.nr);
             last.into_iter().for_each(|folio| gather.defer_put(folio));
         } else {
