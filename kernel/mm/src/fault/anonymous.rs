@@ -27,45 +27,68 @@ impl<M: Machine> Mm<M> {
             }
             return Ok(());
         }
-        let (folio, start) = self.alloc_for(site, table)?;
-        let nr = folio.order().nr_pages();
-        let mut lock = self.lock_leaf_table(table);
-        if lock.is_empty_run(start, nr) {
-            let pte = site.read_only_pte(folio.head()).writable().dirty();
-            self.system().sync_code(&folio, pte);
-            self.map_new_folio(start, folio);
-            lock.fill_run(start, nr, pte);
+        let orders = self.allowed_orders(site.area);
+        if !orders.is_empty()
+            && let Some((folio, start)) = self.alloc_largest(site, table, orders)
+        {
+            let order = folio.order();
+            self.map_zeroed(site, table, start, folio, order);
+            return Ok(());
         }
+        let folio = self.system().alloc_zeroed_page(site.area.flags.mem_type())?;
+        self.map_zeroed(site, table, site.page, folio, Order::PAGE);
         Ok(())
     }
 
-    /// Allocates the largest folio that the area may have here and whose pages nothing maps yet.
-    /// Returns the page that its first page belongs at, too.
-    fn alloc_for(
+    /// Maps a new folio of `order` from `start` on, unless somebody has mapped anything there meanwhile.
+    #[inline(always)]
+    fn map_zeroed(
         &self,
         site: &Site<'_, M>,
         table: Pfn,
-    ) -> Result<(FolioRef<'_, M>, Vpn), OutOfMemory> {
-        let orders = self.allowed_orders(site.area);
-        if !orders.is_empty() {
-            let entries = self.machine().table(table);
-            let is_empty = |start: Vpn, order: Order| {
-                let first = index_of(start);
-                entries.cells(first..first + order.nr_pages() as usize).all(|cell| cell.load() == 0)
-            };
-            // A folio of 2 MiB is mapped as a block, and not here.
-            let orders = orders.minus(OrderSet::of(Order::BLOCK));
-            for order in orders.fitting(site.page, site.area.pages()).iter() {
-                let start = site.page.align_down(order.nr_pages().into());
-                if !is_empty(start, order) {
-                    continue;
-                }
-                if let Some(folio) = self.alloc_large(site, order) {
-                    return Ok((folio, start));
-                }
+        start: Vpn,
+        folio: FolioRef<'_, M>,
+        order: Order,
+    ) {
+        let nr = order.nr_pages();
+        let mut lock = self.lock_leaf_table(table);
+        if !lock.is_empty_run(start, nr) {
+            return;
+        }
+        let pte = site.read_only_pte(folio.head()).writable().dirty();
+        self.system().sync_code(&folio, pte);
+        self.map_new_folio(start, folio, nr);
+        match order {
+            Order::PAGE => lock.fill(start, pte.alone().raw()),
+            _ => lock.fill_run(start, nr, pte),
+        }
+    }
+
+    /// Allocates the largest folio of one of `orders` that fits here and whose pages nothing maps yet,
+    /// if there are frames for one. Returns the page that its first page belongs at, too.
+    fn alloc_largest(
+        &self,
+        site: &Site<'_, M>,
+        table: Pfn,
+        orders: OrderSet,
+    ) -> Option<(FolioRef<'_, M>, Vpn)> {
+        let entries = self.machine().table(table);
+        let is_empty = |start: Vpn, order: Order| {
+            let first = index_of(start);
+            entries.cells(first..first + order.nr_pages() as usize).all(|cell| cell.load() == 0)
+        };
+        // A folio of 2 MiB is mapped as a block, and not here.
+        let orders = orders.minus(OrderSet::of(Order::BLOCK));
+        for order in orders.fitting(site.page, site.area.pages()).iter() {
+            let start = site.page.align_down(order.nr_pages().into());
+            if !is_empty(start, order) {
+                continue;
+            }
+            if let Some(folio) = self.alloc_large(site, order) {
+                return Some((folio, start));
             }
         }
-        Ok((self.system().alloc_zeroed_page(site.area.flags.mem_type())?, site.page))
+        None
     }
 
     /// Tells whether a store may get a folio of `order`: the area may have it, and it fits.
@@ -103,11 +126,11 @@ impl<M: Machine> Mm<M> {
         }
     }
 
-    /// Does the bookkeeping for a new anonymous folio that is about to be mapped as a whole from
+    /// Does the bookkeeping for a new anonymous folio that is about to be mapped as a whole, `nr` pages from
     /// `page` on, and puts it on the LRU list. The table is locked.
-    pub(super) fn map_new_folio(&self, page: Vpn, folio: FolioRef<'_, M>) {
+    #[inline(always)]
+    pub(super) fn map_new_folio(&self, page: Vpn, folio: FolioRef<'_, M>, nr: u32) {
         let (id, folio) = folio.into_parts();
-        let nr = folio.order().nr_pages();
         self.system().map_new_folio(folio, self.id(), page, nr);
         self.gauges().add_resident(Resident::Anon, nr.into());
         self.system().lru().add_new(self.system(), id, folio);

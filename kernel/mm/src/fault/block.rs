@@ -22,7 +22,7 @@ impl<M: Machine> Mm<M> {
         let Some(empty) = self.lock_empty_block(slot) else { return Ok(true) };
         let pte = site.read_only_pte(folio.head()).writable().dirty();
         self.system().sync_code(&folio, pte);
-        self.map_new_folio(start, folio);
+        self.map_new_folio(start, folio, Order::BLOCK.nr_pages());
         empty.fill(pte, spare);
         Ok(true)
     }

@@ -48,7 +48,7 @@ impl<M: Machine> Mm<M> {
             if lock.load(site.page) == 0 {
                 let pte = site.read_only_pte(copy.head()).writable().dirty();
                 self.system().sync_code(&copy, pte);
-                self.map_new_folio(site.page, copy);
+                self.map_new_folio(site.page, copy, 1);
                 lock.exchange(site.page, pte.raw());
             }
             return Ok(is_major);

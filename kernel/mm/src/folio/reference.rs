@@ -136,7 +136,7 @@ impl<M: Machine> System<M> {
     /// # Errors
     ///
     /// [`OutOfMemory`] when there is no frame or no room for a descriptor.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn alloc_folio(
         &self,
         order: Order,

@@ -124,10 +124,15 @@ impl<M: Machine> System<M> {
     /// # Errors
     ///
     /// [`OutOfMemory`] when `mode` permits no more, or memory is too fragmented.
+    #[inline(always)]
     pub(crate) fn alloc_run(&self, order: Order, mode: AllocMode) -> Result<Pfn, OutOfMemory> {
         if order == Order::PAGE {
             return self.alloc_frame(mode);
         }
+        self.alloc_large_run(order, mode)
+    }
+
+    fn alloc_large_run(&self, order: Order, mode: AllocMode) -> Result<Pfn, OutOfMemory> {
         if self.machine().inject_alloc_failure() {
             return Err(OutOfMemory);
         }

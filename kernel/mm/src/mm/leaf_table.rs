@@ -198,6 +198,7 @@ impl<'m, M: Machine> PageTableLock<'m, M> {
     }
 
     /// Tells whether all `nr` entries from `page` on are empty.
+    #[inline(always)]
     pub(crate) fn is_empty_run(&self, page: Vpn, nr: u32) -> bool {
         self.cells(page, nr).all(|cell| cell.load() == 0)
     }
