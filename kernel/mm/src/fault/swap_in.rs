@@ -245,8 +245,13 @@ impl Window {
         table.load(self.page(index)) == swapped(self.first.add(index))
     }
 
-    /// Returns the first run from `at` on of pages whose entries name their slots.
+    /// Returns the first run from `at` on of pages whose entries name their slots. If there is one page
+    /// only, it is that of the fault, whose entry does.
+    #[inline(always)]
     fn next_run<M: Machine>(&self, table: &PageTableLock<'_, M>, at: u32) -> Option<(u32, u32)> {
+        if self.indices.len() == 1 {
+            return self.indices.contains(&at).then_some((at, 1));
+        }
         let start = (at..self.indices.end).find(|index| self.names(table, *index))?;
         let (raw, most) = (swapped(self.first.add(start)), self.indices.end - start);
         Some((start, table.swap_run_len(self.page(start), raw, most)))
