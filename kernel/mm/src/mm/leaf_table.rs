@@ -121,6 +121,14 @@ impl<'m, M: Machine> PageTableLock<'m, M> {
         Pte::from_raw(first).used_as(any, all)
     }
 
+    /// Changes the entry of `page`, last seen as `seen`, keeping what hardware does meanwhile, and returns
+    /// the new one.
+    #[inline(always)]
+    pub(crate) fn update_one(&mut self, page: Vpn, seen: Pte, change: impl Fn(Pte) -> Pte) -> Pte {
+        let change = |raw| change(Pte::from_raw(raw)).raw();
+        Pte::from_raw(update_from(self.entries.cell(index_of(page)), seen.raw(), change).1)
+    }
+
     /// Changes each of a run of `nr` entries from `page` on, keeping what hardware does meanwhile, and
     /// returns the first old one with the access and dirty state of all.
     #[inline]

@@ -194,7 +194,10 @@ impl<M: Machine> Mm<M> {
         // What is read-only already stays as it is: hardware can only make it young.
         if shared.is_writable() {
             let protect = Pte::write_protected;
-            shared = lock.update_alike(run.page, run.pte, run.nr, protect).1.write_protected();
+            shared = match run.nr {
+                1 => lock.update_one(run.page, run.pte, protect),
+                nr => lock.update_alike(run.page, run.pte, nr, protect).1.write_protected(),
+            };
             gather.note_write_protected(run.pages());
         }
         match run.nr {
