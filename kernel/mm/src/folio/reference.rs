@@ -210,18 +210,20 @@ impl<M: Machine> System<M> {
             assert!(folio.is_nowhere(), "folio {id:?} freed while {:?}", folio.place());
             debug_assert!(!folio.is_pinned(), "folio {id:?} freed while pinned");
             debug_assert!(!folio.has(FolioFlags::LOCKED), "folio {id:?} freed while locked");
-            let (head, order) = (folio.head(), folio.order());
             if folio.has(FolioFlags::GHOST) {
                 return None;
             }
+            if !folio.is_large() {
+                nr_pages += 1;
+                return Some(folio.head());
+            }
+            let order = folio.order();
             nr_pages += order.nr_pages() as u64;
-            if order != Order::PAGE && folio.is_anon() {
+            if folio.is_anon() {
                 self.count_thp(ThpStat::NrAnon, order, -1);
             }
-            (order == Order::PAGE).then_some(head).or_else(|| {
-                self.free_run(head, order);
-                None
-            })
+            self.free_run(folio.head(), order);
+            None
         });
         self.free_frames(singles);
         self.folios().free_all(self.machine().cpu(), ids);
