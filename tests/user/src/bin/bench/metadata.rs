@@ -24,8 +24,10 @@ pub fn print() {
     let words = Counters::read().get("frame_word_bytes");
     let per_mib = |bytes: Option<u64>| bytes.map(|bytes| bytes as f64 / frames * PER_MIB);
     table::line("bytes per MiB: frame words", &number(per_mib(words)));
-    // The largest first: descriptors that were needed once are kept.
-    let found: Vec<_> = Size::ALL.into_iter().rev().map(per_mib_of).collect();
+    // From one baseline, the largest first: descriptors that were needed once are kept, and each size
+    // needs more of them than the one before.
+    let before = Counters::read();
+    let found: Vec<_> = Size::ALL.into_iter().rev().map(|size| per_mib_of(size, &before)).collect();
     for (index, (_, what, _)) in KINDS.into_iter().enumerate() {
         let of_size = |costs: &[Option<f64>; 2]| number(costs[index]);
         let text: Vec<_> = found.iter().rev().map(of_size).collect();
@@ -38,15 +40,14 @@ pub fn print() {
     }
 }
 
-/// Returns what a MiB of mapped memory costs in folios of `size`.
-fn per_mib_of(size: Size) -> [Option<f64>; 2] {
+/// Returns what a MiB of mapped memory costs in folios of `size`, beyond what was in use `before`.
+fn per_mib_of(size: Size, before: &Counters) -> [Option<f64>; 2] {
     let Some(region) = Region::new(size, false) else { return [None; 2] };
-    let before = Counters::read();
     let mapping = region.populated();
     let after = Counters::read();
     drop(mapping);
     let nr_mib = rows::NR_PAGES as f64 / PER_MIB;
-    KINDS.map(|(name, _, unit)| Some((after.since(&before, name)? * unit) as f64 / nr_mib))
+    KINDS.map(|(name, _, unit)| Some((after.since(before, name)? * unit) as f64 / nr_mib))
 }
 
 fn number(value: Option<f64>) -> String {
