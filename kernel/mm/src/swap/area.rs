@@ -17,6 +17,7 @@ use base::{Order, Pfn};
 use hal::{DiskId, Machine};
 use pgtable::{AreaId, SwapEntry};
 
+use super::cpu_runs::CpuRuns;
 use super::discard::Discards;
 use super::mte_tags::forget_tags;
 use super::slot::SlotWord;
@@ -26,9 +27,6 @@ use crate::frame::word::FrameKind;
 use crate::frame::{AllocMode, OutOfMemory};
 use crate::run_map::{BLOCK_UNITS, RunMap};
 use crate::system::System;
-
-/// Slots a CPU takes at a time, so that pages it swaps out one after the other lie side by side.
-const CPU_RUN: Order = Order::new(4);
 
 /// The frames of one cluster.
 #[derive(Default)]
@@ -65,8 +63,7 @@ pub(crate) struct SwapArea {
     nr_usable: u64,
     clusters: Box<[SpinLock<ClusterTables, Cluster>]>,
     free: SpinLock<RunMap, ClusterLists>,
-    /// What is left of each CPU's current run.
-    runs: PerCpu<SpinLock<Range<u32>, ClusterLists>>,
+    runs: PerCpu<SpinLock<CpuRuns, ClusterLists>>,
     in_use: AtomicU64,
     /// Free slots that are not handed out again because they could not be written.
     retired: AtomicU64,
@@ -108,7 +105,7 @@ impl SwapArea {
             nr_usable: free.nr_free(),
             clusters: clusters.into_boxed_slice(),
             free: SpinLock::new(free),
-            runs: PerCpu::new(nr_cpus, |_| SpinLock::new(0..0)),
+            runs: PerCpu::new(nr_cpus, |_| SpinLock::new(CpuRuns::default())),
             in_use: AtomicU64::new(0),
             retired: AtomicU64::new(0),
             table_frames: AtomicU64::new(0),
@@ -146,46 +143,31 @@ impl SwapArea {
     /// Takes a naturally aligned run of 2^`order` slots and returns the first. They count as in use
     /// from here on.
     pub fn take_run(&self, cpu: CpuId, order: Order) -> Option<u32> {
-        if order != Order::PAGE {
-            return self.take_from_map(&mut self.free.lock(), order);
-        }
-        self.take_from_cpu_run(cpu).or_else(|| {
+        self.take_from_cpu_runs(cpu, order).or_else(|| {
+            // What is missing may be in reserve.
             self.return_cpu_runs();
-            self.take_from_map(&mut self.free.lock(), Order::PAGE)
+            self.take_from_cpu_runs(cpu, order)
         })
     }
 
-    fn take_from_map(&self, free: &mut RunMap, order: Order) -> Option<u32> {
+    fn take_from_cpu_runs(&self, cpu: CpuId, order: Order) -> Option<u32> {
+        let mut runs = self.runs.of(cpu).lock();
         if self.is_closing.load(Ordering::Relaxed) {
             return None;
         }
-        let first = free.alloc(order)?;
-        self.in_use.fetch_add(order.nr_pages() as u64, Ordering::Relaxed);
+        // The free map's lock is of the same level: taken inside a CPU's runs, never outside.
+        let first = match runs.take(order) {
+            None => runs.refill(order, &mut self.free.lock_nested())?,
+            Some(first) => first,
+        };
+        self.in_use.fetch_add(order.nr_pages().into(), Ordering::Relaxed);
         Some(first)
-    }
-
-    fn take_from_cpu_run(&self, cpu: CpuId) -> Option<u32> {
-        let mut run = self.runs.of(cpu).lock();
-        if self.is_closing.load(Ordering::Relaxed) {
-            return None;
-        }
-        if run.is_empty() {
-            // The free map's lock is of the same level: taken inside a CPU's run, never outside.
-            let first = self.free.lock_nested().alloc(CPU_RUN)?;
-            *run = first..first + CPU_RUN.nr_pages();
-        }
-        self.in_use.fetch_add(1, Ordering::Relaxed);
-        run.next()
     }
 
     /// Gives back what CPUs hold in reserve: the area is nearly full, or closing.
     fn return_cpu_runs(&self) {
-        for run in self.runs.iter() {
-            let mut run = run.lock();
-            let mut free = self.free.lock_nested();
-            for slot in core::mem::take(&mut *run) {
-                free.free(slot, Order::PAGE);
-            }
+        for runs in self.runs.iter() {
+            runs.lock().give_back(&mut self.free.lock_nested());
         }
     }
 

@@ -31,6 +31,7 @@ mod audit;
 mod cache;
 mod checksum;
 mod count;
+mod cpu_runs;
 mod discard;
 mod mte_tags;
 mod slot;

@@ -7,15 +7,20 @@ use user_tests::fault::{self, BUS_ADRERR, Fault};
 use user_tests::memory::{self, Mapping, PAGE};
 use user_tests::pageout::swap_slot;
 use user_tests::process::{self, Ended};
+use user_tests::swap;
 
 user_tests::tests!(
     s000_r15_lost_page_is_sigbus_and_its_neighbours_are_intact,
     lost_page_kills_the_one_who_touches_it,
     lost_page_can_be_given_up_and_used_again,
+    s002_r19_swapoff_ends_and_what_is_lost_stays_lost,
 );
 
 /// Twice as many as there are slots: whichever are handed out first, in the end all are.
 const NR_PAGES: usize = 4096;
+
+/// The disk.
+const DISK: &str = "/dev/vda";
 
 /// The slots that cannot be read.
 const BAD_SLOTS: core::ops::RangeInclusive<u64> = 1..=3;
@@ -80,4 +85,23 @@ fn lost_page_can_be_given_up_and_used_again() {
         memory::store_pattern(page, 5);
         assert_eq!(memory::first_difference(page, 5), None);
     }
+}
+
+fn s002_r19_swapoff_ends_and_what_is_lost_stays_lost() {
+    let (mapping, lost) = paged_out();
+    assert_eq!(swap::off(DISK), Ok(()));
+    for page in mapping.pages() {
+        if lost.contains(&page) {
+            let fault = fault::catch(|| {
+                memory::load(page);
+            });
+            assert_eq!(
+                fault.map(|fault| (fault.signal, fault.address)),
+                Some((libc::SIGBUS, page))
+            );
+        } else {
+            assert_eq!(memory::first_difference(page, page as u64), None, "{page:#x}");
+        }
+    }
+    assert_eq!(swap::on(DISK, 0), Ok(()));
 }

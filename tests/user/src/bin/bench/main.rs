@@ -13,6 +13,7 @@ mod flat;
 mod metadata;
 mod rows;
 mod size;
+mod slots;
 mod table;
 
 use std::process::ExitCode;
@@ -72,6 +73,9 @@ fn main() -> ExitCode {
     }
     if words.is_empty() {
         flat::print();
+    }
+    if words.is_empty() || words.iter().any(|word| word == "slots") {
+        slots::print();
     }
     ExitCode::SUCCESS
 }
