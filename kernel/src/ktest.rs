@@ -17,6 +17,7 @@ mod disk;
 mod fp;
 mod heap;
 mod hw_dirty;
+mod large_folio;
 mod memory;
 mod mm_fault;
 mod mm_swap;
@@ -72,6 +73,7 @@ const TABLES: &[&[Test]] = &[
     mte::TESTS,
     mm_fault::TESTS,
     mm_swap::TESTS,
+    large_folio::TESTS,
     fp::TESTS,
     context::TESTS,
     timer::TESTS,

@@ -135,18 +135,30 @@ fn next_table(ctx: &TestCtx, table: Pfn, level: u32) -> Pfn {
 
 /// What two CPUs tell each other.
 #[derive(Default)]
-struct Talk {
+pub(super) struct Talk {
     step: AtomicU32,
     values: [AtomicU64; 2],
 }
 
 impl Talk {
-    fn go_on_with(&self, step: u32) {
+    /// Lets who waits for `step` go on.
+    pub(super) fn go_on_with(&self, step: u32) {
         self.step.store(step, Ordering::Release);
         sync::notify();
     }
 
-    fn wait_for(&self, step: u32) {
+    /// Leaves a word for the other.
+    pub(super) fn say(&self, index: usize, value: u64) {
+        self.values[index].store(value, Ordering::Relaxed);
+    }
+
+    /// Returns a word that the other has left.
+    pub(super) fn heard(&self, index: usize) -> u64 {
+        self.values[index].load(Ordering::Relaxed)
+    }
+
+    /// Waits until the other says so.
+    pub(super) fn wait_for(&self, step: u32) {
         while self.step.load(Ordering::Acquire) != step {
             sync::relax();
         }
@@ -169,10 +181,10 @@ fn other_cpu(ctx: &TestCtx) -> Outcome {
         cpu,
         alloc::boxed::Box::new(move || {
             machine.activate(root, asid);
-            its.values[0].store(look(), Ordering::Relaxed);
+            its.say(0, look());
             its.go_on_with(1);
             its.wait_for(2);
-            its.values[1].store(look(), Ordering::Relaxed);
+            its.say(1, look());
             machine.deactivate();
             its.go_on_with(3);
         }),
@@ -184,8 +196,8 @@ fn other_cpu(ctx: &TestCtx) -> Outcome {
     redirect(ctx, slot, new);
     talk.go_on_with(2);
     talk.wait_for(3);
-    expect_eq!(talk.values[0].load(Ordering::Relaxed), 1, "before");
-    expect_eq!(talk.values[1].load(Ordering::Relaxed), 2, "after");
+    expect_eq!(talk.heard(0), 1, "before");
+    expect_eq!(talk.heard(1), 2, "after");
     Ok(())
 }
 
