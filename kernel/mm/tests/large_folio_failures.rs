@@ -8,61 +8,14 @@ mod world;
 use std::cell::Cell;
 
 use base::{PageRange, Vpn};
-use mm::{Advice, FaultError, MmEvent, Prot, ThpStat};
-use world::failing::{OUT_OF_MEMORY, What, calm_world, fail_each, fail_nothing, first_folio};
+use mm::{Advice, Prot, ThpStat};
+use world::failing::{
+    ORDERS, OUT_OF_MEMORY, What, alone, calm_world, fail_each, fail_nothing, first_folio, inner,
+    ran_out, swapped, three,
+};
 use world::folios::nr_pages;
-use world::process::{AccessError, Process, TAGGED};
+use world::process::{Process, TAGGED};
 use world::{CPU0, CPU1, World};
-
-const ORDERS: [u8; 3] = [2, 4, 9];
-
-/// One process with one folio, whose pages have content and tags of their own.
-fn alone(world: &World, order: u8) -> Vec<Process> {
-    let mut p = world.tagged_process();
-    p.new_folios(order, 1, TAGGED);
-    vec![p]
-}
-
-/// Three processes that share one folio: a third one's share needs room beyond the descriptor.
-fn three(world: &World, order: u8) -> Vec<Process> {
-    let mut all = alone(world, order);
-    for cpu in [CPU1, CPU0] {
-        let child = all[0].fork(cpu);
-        child.check_tags(hal::TagCheckMode::Sync);
-        all.push(child);
-    }
-    all
-}
-
-/// Like [`alone`], with every tenth page full of tags that need a record, and paged out.
-fn swapped(world: &World, order: u8) -> Vec<Process> {
-    let mut all = with_long_records(world, order);
-    let pages = first_folio(&all[0], order);
-    all[0].page_out(pages);
-    all
-}
-
-fn with_long_records(world: &World, order: u8) -> Vec<Process> {
-    let all = alone(world, order);
-    for page in first_folio(&all[0], order).pages().step_by(10) {
-        // Not the granules that the oracle knows.
-        for granule in (2..127).chain(128..255) {
-            let tag = (granule * 7 + page.get()) % 15 + 1;
-            let at = page.base().wrapping_add(granule * 16);
-            all[0].store_tag(at, tag as u8).unwrap();
-        }
-    }
-    all
-}
-
-fn ran_out(result: Result<(), AccessError>) -> bool {
-    result.map_err(|why| assert_eq!(why, OUT_OF_MEMORY)).is_ok()
-}
-
-/// Pages that lie inside a folio, at no edge of a contiguous run.
-fn inner(p: &Process, order: u8) -> PageRange {
-    PageRange::of_len(first_folio(p, order).start.add(1), nr_pages(order) / 2)
-}
 
 #[test]
 fn first_touch() {
@@ -247,84 +200,5 @@ fn a_split_that_failed_is_still_due() {
         p.verify_all();
         p.exit();
         world.audit();
-    }
-}
-
-#[test]
-fn swap_out() {
-    for order in ORDERS {
-        let resident = |world: &World| with_long_records(world, order);
-        let act = |p: &mut Process| {
-            let pages = first_folio(p, order);
-            p.advise(pages, Advice::PageOut);
-            let nr_out = pages.pages().filter(|page| p.is_swapped(*page)).count() as u64;
-            assert!(nr_out == 0 || nr_out == pages.nr_pages(), "{nr_out} are out: all or nothing");
-            // A folio that could not be written is swapped for its entries, and in the cache.
-            let is_out = p.world.stat(ThpStat::Swpout, order) == 1;
-            is_out && nr_out > 0
-        };
-        // What cannot be written together is written alone.
-        assert_eq!(fail_each(What::Request, order, resident, act), 0);
-        let fell_short = fail_each(What::Allocation, order, resident, |p| {
-            let is_out = act(p);
-            let nr_bytes = p.world.system.tag_bytes_stored();
-            assert_eq!(is_out, nr_bytes > 0, "{nr_bytes} bytes of tags are kept");
-            is_out
-        });
-        assert!(fell_short > 0);
-    }
-}
-
-#[test]
-fn swap_in_as_a_whole() {
-    for order in ORDERS {
-        let out = |world: &World| swapped(world, order);
-        let load = |p: &mut Process| p.load(inner(p, order).start.base()).map(drop);
-        let fell_short = fail_each(What::Allocation, order, out, |p| {
-            let loaded = ran_out(load(p));
-            let fallbacks = p.world.stat(ThpStat::SwpinFallback, order);
-            let expected = [nr_pages(order), 1][fallbacks as usize];
-            let resident = p.nr_present(first_folio(p, order)) as u64;
-            assert_eq!(resident, if loaded { expected } else { 0 });
-            loaded
-        });
-        assert_eq!(fell_short, 0, "a single page is enough");
-        let fell_short = fail_each(What::Request, order, out, |p| {
-            let errors = p.world.count(MmEvent::SwpInError);
-            let loaded = load(p).is_ok();
-            assert_eq!(errors, p.world.count(MmEvent::SwpInError), "single pages are readable");
-            loaded
-        });
-        assert_eq!(fell_short, 0, "what cannot be read together is read alone");
-    }
-}
-
-/// One page of the folio is gone, so it comes back in parts.
-#[test]
-fn swap_in_in_parts() {
-    for order in ORDERS {
-        let out = |world: &World| {
-            let mut all = swapped(world, order);
-            let p = &mut all[0];
-            let last = first_folio(p, order).end.sub(1);
-            p.advise(PageRange::of_len(last, 1), Advice::DontNeed);
-            (2..order).for_each(|order| world.allow_order(order));
-            all
-        };
-        let failures = [
-            (What::Allocation, FaultError::OutOfMemory),
-            // A page that is read alone.
-            (What::Request, FaultError::NoContent),
-        ];
-        for (what, why) in failures {
-            fail_each(what, order, out, |p| {
-                let failed = |page: &Vpn| p.load(page.base()).err();
-                let failed: Vec<_> =
-                    first_folio(p, order).pages().filter_map(|page| failed(&page)).collect();
-                assert!(failed.iter().all(|found| *found == AccessError::Fault(why)), "{failed:?}");
-                assert!(failed.len() <= 1, "what one failure costs");
-                failed.is_empty()
-            });
-        }
     }
 }

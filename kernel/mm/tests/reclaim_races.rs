@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use base::sync::atomic::{AtomicBool, Ordering};
 use base::{PageRange, Vpn};
+use hal::TagCheckMode;
 use mm::{Advice, AreaFlags, FaultError, MapRequest, Placement, Prot, Shmem};
-use world::process::{AccessError, RW};
+use world::process::{AccessError, RW, TAGGED, with_tag};
 use world::races::{CPU2, call, one, schedules, schedules_on, thread, wait};
 use world::{CPU0, CPU1, World};
 
@@ -100,6 +101,110 @@ fn s004_r04_a_page_gone_to_madv_pageout_is_not_seen_after_dontneed_returns() {
         world.audit();
         p.exit();
         world.on(CPU0, || drop(object));
+        world.audit();
+    });
+}
+
+#[test]
+fn stores_race_with_page_out_and_none_is_lost() {
+    schedules(|world| {
+        let mut p = world.process(CPU0);
+        let page = p.map(1, TAGGED).start;
+        let at = page.base();
+        p.store(at, 0).unwrap();
+        let reclaim = thread(&p, CPU1, move |p| {
+            (0..3).for_each(|_| p.call(|mm| mm.advise(one(page), Advice::PageOut)).unwrap());
+        });
+        for value in 1..8 {
+            p.store(at, value).unwrap();
+            assert_eq!(p.load(at), Ok(value));
+        }
+        p.store_tag(at, 4).unwrap();
+        reclaim.join().unwrap();
+        assert_eq!(p.load(with_tag(at, 4)), Ok(7));
+        assert_eq!(p.load_tag(at), Ok(4));
+        world.audit();
+    });
+}
+
+#[test]
+fn fork_races_with_page_out_and_stores_of_another_thread() {
+    schedules(|world| {
+        let mut p = world.process(CPU0);
+        let pages = p.map(3, RW);
+        pages.pages().for_each(|page| p.write(page, 0, 1));
+        let start = pages.start;
+        let reclaim = thread(&p, CPU1, move |p| {
+            p.call(|mm| mm.advise(pages, Advice::PageOut)).unwrap();
+        });
+        let writer = thread(&p, CPU2, move |p| {
+            (2..6).for_each(|value| p.store(start.base(), value).unwrap());
+        });
+        let c = p.fork(CPU0);
+        // What the child sees is what some moment of the fork saw, and it stays so.
+        let seen = c.load(start.base()).unwrap();
+        reclaim.join().unwrap();
+        writer.join().unwrap();
+        assert!((1..6).contains(&seen));
+        assert_eq!(c.load(start.base()), Ok(seen), "a store of the parent reached the child");
+        assert_eq!(p.load(start.base()), Ok(5));
+        assert_eq!(c.load(start.add(1).base()), Ok(1));
+        world.audit();
+        c.exit();
+        p.exit();
+        world.audit();
+    });
+}
+
+#[test]
+fn munmap_races_with_faults_and_page_out() {
+    schedules(|world| {
+        let before = world.footprint();
+        let mut p = world.process(CPU0);
+        let pages = p.map(4, TAGGED);
+        pages.pages().for_each(|page| p.store(page.base(), 1).unwrap());
+        let toucher = thread(&p, CPU1, move |p| {
+            for page in pages.pages() {
+                match p.store(page.base(), 2) {
+                    Ok(()) | Err(AccessError::Fault(FaultError::NotMapped)) => {}
+                    Err(why) => panic!("{why:?}"),
+                }
+            }
+        });
+        let reclaim = thread(&p, CPU2, move |p| {
+            let _ = p.call(|mm| mm.advise(pages, Advice::PageOut));
+        });
+        p.unmap(pages);
+        assert_eq!(
+            p.load(pages.start.base()),
+            Err(AccessError::Fault(FaultError::NotMapped)),
+            "gone when munmap returns"
+        );
+        toucher.join().unwrap();
+        reclaim.join().unwrap();
+        world.audit();
+        p.exit();
+        world.audit();
+        assert_eq!(world.footprint(), before);
+    });
+}
+
+#[test]
+fn mremap_races_with_page_out_and_nothing_is_lost() {
+    schedules(|world| {
+        let mut p = world.process(CPU0);
+        let pages = p.map(4, TAGGED);
+        for page in pages.pages() {
+            p.write(page, 0, page.get());
+            p.retag(page, 3, 5);
+        }
+        let reclaim = thread(&p, CPU1, move |p| {
+            let _ = p.call(|mm| mm.advise(pages, Advice::PageOut));
+        });
+        p.check_tags(TagCheckMode::Sync);
+        p.remap(pages, None);
+        reclaim.join().unwrap();
+        p.verify_all();
         world.audit();
     });
 }

@@ -5,9 +5,12 @@ use base::PageRange;
 use hal::sim::{Adversary, IoFault, SimConfig};
 use mm::{FaultError, MmEvent};
 
-use super::folios::roomy;
-use super::process::{AccessError, Process};
-use super::{Footprint, World};
+use super::folios::{nr_pages, roomy};
+use super::process::{AccessError, Process, TAGGED};
+use super::{CPU0, CPU1, Footprint, World};
+
+/// The orders of large folios that failures are shown for.
+pub const ORDERS: [u8; 3] = [2, 4, 9];
 
 pub const OUT_OF_MEMORY: AccessError = AccessError::Fault(FaultError::OutOfMemory);
 
@@ -117,5 +120,53 @@ pub fn calm_world(order: u8) -> World {
 
 /// Returns the pages of the first folio of a process.
 pub fn first_folio(p: &Process, order: u8) -> PageRange {
-    PageRange::of_len(p.oracle.mapped()[0], super::folios::nr_pages(order))
+    PageRange::of_len(p.oracle.mapped()[0], nr_pages(order))
+}
+
+/// One process with one folio, whose pages have content and tags of their own.
+pub fn alone(world: &World, order: u8) -> Vec<Process> {
+    let mut p = world.tagged_process();
+    p.new_folios(order, 1, TAGGED);
+    vec![p]
+}
+
+/// Three processes that share one folio: a third one's share needs room beyond the descriptor.
+pub fn three(world: &World, order: u8) -> Vec<Process> {
+    let mut all = alone(world, order);
+    for cpu in [CPU1, CPU0] {
+        let child = all[0].fork(cpu);
+        child.check_tags(hal::TagCheckMode::Sync);
+        all.push(child);
+    }
+    all
+}
+
+/// Like [`alone`], with every tenth page full of tags that need a record, and paged out.
+pub fn swapped(world: &World, order: u8) -> Vec<Process> {
+    let mut all = with_long_records(world, order);
+    let pages = first_folio(&all[0], order);
+    all[0].page_out(pages);
+    all
+}
+
+pub fn with_long_records(world: &World, order: u8) -> Vec<Process> {
+    let all = alone(world, order);
+    for page in first_folio(&all[0], order).pages().step_by(10) {
+        // Not the granules that the oracle knows.
+        for granule in (2..127).chain(128..255) {
+            let tag = (granule * 7 + page.get()) % 15 + 1;
+            let at = page.base().wrapping_add(granule * 16);
+            all[0].store_tag(at, tag as u8).unwrap();
+        }
+    }
+    all
+}
+
+pub fn ran_out(result: Result<(), AccessError>) -> bool {
+    result.map_err(|why| assert_eq!(why, OUT_OF_MEMORY)).is_ok()
+}
+
+/// Pages that lie inside a folio, at no edge of a contiguous run.
+pub fn inner(p: &Process, order: u8) -> PageRange {
+    PageRange::of_len(first_folio(p, order).start.add(1), nr_pages(order) / 2)
 }

@@ -11,6 +11,7 @@ pub mod oracle;
 pub mod out;
 pub mod process;
 pub mod races;
+pub mod scene;
 pub mod sharing;
 
 use std::sync::Arc;
