@@ -24,7 +24,7 @@ const PANIC_STATUS: i32 = 101;
 const SMALL_RAM: u64 = 32;
 const LARGE_DEMO: u64 = 40;
 
-const SCENARIOS: [Scenario; 15] = [
+const SCENARIOS: [Scenario; 16] = [
     Scenario { name: "panic_is_symbolised", run: panic_is_symbolised },
     Scenario { name: "kernel_fault_is_symbolised", run: kernel_fault_is_symbolised },
     Scenario { name: "hang_is_caught", run: hang_is_caught },
@@ -32,6 +32,7 @@ const SCENARIOS: [Scenario; 15] = [
     Scenario { name: "el2_entry_works", run: |lab, cpus| swaps(lab, "el2", cpus) },
     Scenario { name: "pci_disk_works", run: |lab, cpus| swaps(lab, "pci-disk", cpus) },
     Scenario { name: "no_mte_is_said_and_swaps", run: no_mte_is_said_and_swaps },
+    Scenario { name: "tags_on_the_disk_lose_nothing", run: tags_on_the_disk_lose_nothing },
     Scenario { name: "no_disk_works", run: |lab, cpus| works(lab, "no-disk", cpus) },
     Scenario { name: "blank_disk_is_reported", run: blank_disk_is_reported },
     Scenario { name: "deterministic_runs_are_equal", run: deterministic_runs_are_equal },
@@ -77,17 +78,28 @@ fn hang_is_caught(lab: &Lab, cpus: u32) -> Result<(), Failed> {
 
 /// Runs the demo with more memory than the machine has, and expects that nothing is lost.
 fn swaps(lab: &Lab, machine: &str, cpus: u32) -> Result<(), Failed> {
-    demo_on(lab, machine, cpus).map(drop)
+    demo_on(lab, machine, cpus, &[]).map(drop)
 }
 
 fn no_mte_is_said_and_swaps(lab: &Lab, cpus: u32) -> Result<(), Failed> {
-    let transcript = demo_on(lab, "no-mte", cpus)?;
+    let transcript = demo_on(lab, "no-mte", cpus, &[])?;
     let says_so = |line: &String| line.contains("this machine has no tags");
     transcript.expect("a line that says so", transcript.lines.iter().any(says_so))
 }
 
-fn demo_on(lab: &Lab, machine: &str, cpus: u32) -> Result<Transcript, Failed> {
+/// Keeps the tags of swapped pages on the disk: requests are the price, no memory is.
+fn tags_on_the_disk_lose_nothing(lab: &Lab, cpus: u32) -> Result<(), Failed> {
+    let transcript = demo_on(lab, "test", cpus, &["swap.tags=device"])?;
+    let counted = |name| counted(&transcript, name).unwrap_or(0);
+    transcript.expect("tags on the disk", counted("mte_tag_device") > 0)?;
+    transcript.expect("requests for tags", counted("swap_tag_requests") > 0)?;
+    let in_memory = ["mte_tag_inline", "mte_tag_16", "mte_tag_32", "mte_tag_64", "mte_tag_raw"];
+    transcript.expect("no tags in memory", in_memory.into_iter().all(|name| counted(name) == 0))
+}
+
+fn demo_on(lab: &Lab, machine: &str, cpus: u32, options: &[&str]) -> Result<Transcript, Failed> {
     let mut boot = boot_on(machine, cpus)?;
+    boot.kernel_args.extend(options.iter().map(|option| (*option).to_owned()));
     boot.machine.memory = Size::mib(SMALL_RAM);
     boot.initramfs = Some(lab.programs()?.as_init("demo")?);
     boot.init_args = vec![String::from("--mib"), LARGE_DEMO.to_string()];

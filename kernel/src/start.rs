@@ -58,6 +58,9 @@ fn start_init(kernel: &'static Kernel<Granule>, handover: &Handover) {
         if handover.command_line.is("swap.checksum", "on") {
             kernel.system().set_swap_checksums();
         }
+        if handover.command_line.is("swap.tags", "device") {
+            kernel.system().set_swap_tags_on_device();
+        }
         let discards_free = handover.command_line.is("swap.discard", "on");
         swap_on(kernel, disk, SwapOn { discards_free, ..SwapOn::default() });
     }

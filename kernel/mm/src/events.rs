@@ -70,6 +70,8 @@ base::events! {
         MteTag32 = "mte_tag_32",
         /// Pages saved as runs in 64 bytes.
         MteTag64 = "mte_tag_64",
+        /// Pages whose tags were written to the disk.
+        MteTagDevice = "mte_tag_device",
         /// Pages saved as 128 raw bytes.
         MteTagRaw = "mte_tag_raw",
         /// Single-page TLB invalidations.
@@ -88,6 +90,8 @@ base::events! {
         ContUnfold = "cont_unfold",
         /// 2 MiB blocks given to the kernel's heap.
         HeapGrow = "heap_grow",
+        /// Block requests for tags, beside those for pages.
+        SwapTagRequest = "swap_tag_requests",
         /// Block requests for swap.
         SwapRequest = "swap_requests",
         /// Blocks of 2 MiB that a first touch got.

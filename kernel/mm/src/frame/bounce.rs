@@ -31,6 +31,13 @@ impl<M: Machine> BounceFrame<'_, M> {
     pub fn pfn(&self) -> Pfn {
         self.pfn
     }
+
+    /// Keeps the frame: whoever has its number frees it.
+    pub(crate) fn keep(self) -> Pfn {
+        let pfn = self.pfn;
+        core::mem::forget(self);
+        pfn
+    }
 }
 
 impl<M: Machine> Drop for BounceFrame<'_, M> {

@@ -18,6 +18,7 @@ use hal::{DiskId, Machine};
 use pgtable::{AreaId, SwapEntry};
 
 use super::cpu_runs::CpuRuns;
+use super::device_tags::TagPages;
 use super::discard::Discards;
 use super::mte_tags::forget_tags;
 use super::slot::SlotWord;
@@ -41,12 +42,13 @@ pub(super) struct ClusterTables {
 }
 
 /// What an area does beside keeping pages.
-#[derive(Clone, Copy)]
 pub(super) struct AreaOptions {
     /// It keeps a checksum of each page (`checksum.rs`).
     pub has_checksums: bool,
     /// It tells the disk which clusters become free (`discard.rs`).
     pub discards_free: bool,
+    /// It has the tags of its pages as well (`device_tags.rs`).
+    pub tag_pages: Option<TagPages>,
 }
 
 /// The order in which areas are used: by falling priority, then by number.
@@ -73,6 +75,7 @@ pub(crate) struct SwapArea {
     /// Pages have checksums.
     pub(super) has_checksums: bool,
     pub(super) discards: Discards,
+    tag_pages: Option<TagPages>,
     #[cfg(feature = "lab")]
     pub(super) lab: super::area_ref::AreaLab,
 }
@@ -88,11 +91,17 @@ impl SwapArea {
         nr_cpus: usize,
         options: AreaOptions,
     ) -> Self {
+        let nr_slots = options.tag_pages.as_ref().map_or(nr_slots, TagPages::first);
         let nr_clusters = nr_slots.div_ceil(BLOCK_UNITS);
         let mut free = RunMap::new(nr_clusters as usize);
         (0..nr_clusters).for_each(|cluster| free.add_block(cluster));
         let beyond_end = nr_slots..nr_clusters * BLOCK_UNITS;
-        for slot in [0].into_iter().chain(bad.iter().copied()).chain(beyond_end) {
+        let bad = bad.iter().flat_map(|bad| match &options.tag_pages {
+            Some(pages) => pages.lost_with(*bad),
+            None => *bad..*bad + 1,
+        });
+        let bad = bad.filter(|slot| *slot < nr_slots);
+        for slot in [0].into_iter().chain(bad).chain(beyond_end) {
             free.take_unit(slot);
         }
         let clusters: Vec<_> =
@@ -108,13 +117,19 @@ impl SwapArea {
             runs: PerCpu::new(nr_cpus, |_| SpinLock::new(CpuRuns::default())),
             in_use: AtomicU64::new(0),
             retired: AtomicU64::new(0),
-            table_frames: AtomicU64::new(0),
+            table_frames: AtomicU64::new(options.tag_pages.is_some().into()),
             is_closing: AtomicBool::new(false),
             has_checksums: options.has_checksums,
             discards: Discards::new(options.discards_free, nr_clusters),
+            tag_pages: options.tag_pages,
             #[cfg(feature = "lab")]
             lab: Default::default(),
         }
+    }
+
+    /// Returns where the tags of its pages are, if they are on the disk.
+    pub(super) fn tag_pages(&self) -> Option<&TagPages> {
+        self.tag_pages.as_ref()
     }
 
     /// Returns the area's place in the order in which areas are used.

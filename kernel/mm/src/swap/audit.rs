@@ -55,7 +55,7 @@ impl<M: Machine> System<M> {
         let folio = self.folio(id);
         if let Some(first) = folio.swap_entry()
             && folio.has(FolioFlags::UPTODATE)
-            && word.tags().is_some()
+            && word.has_tags()
             && self.refault().restore == Restore::AtRead
         {
             let pfn = folio.head().add(entry.slot - first.slot);

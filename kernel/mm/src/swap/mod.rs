@@ -32,6 +32,7 @@ mod cache;
 mod checksum;
 mod count;
 mod cpu_runs;
+mod device_tags;
 mod discard;
 mod mte_tags;
 mod slot;
@@ -73,6 +74,8 @@ pub(crate) struct Swap {
     leaving: NrLeaving,
     /// Areas that are put into service keep checksums.
     has_checksums: AtomicBool,
+    /// Areas that are put into service have the tags of their pages.
+    has_tags_on_device: AtomicBool,
 }
 
 impl Swap {
@@ -83,6 +86,7 @@ impl Swap {
             evictions: AtomicU32::new(0),
             leaving: NrLeaving::new(0),
             has_checksums: AtomicBool::new(false),
+            has_tags_on_device: AtomicBool::new(false),
         }
     }
 }
@@ -91,6 +95,11 @@ impl<M: Machine> System<M> {
     /// Has areas that are put into service from now on keep a checksum of each page.
     pub fn set_swap_checksums(&self) {
         self.swap().has_checksums.store(true, Ordering::Relaxed);
+    }
+
+    /// Has areas that are put into service from now on keep the tags of their pages on the disk.
+    pub fn set_swap_tags_on_device(&self) {
+        self.swap().has_tags_on_device.store(true, Ordering::Relaxed);
     }
 
     /// Returns all swap slots and the free ones, over all areas.

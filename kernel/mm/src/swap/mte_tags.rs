@@ -48,23 +48,42 @@ impl SwappedTags {
     }
 }
 
+/// Why tags are not saved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum NotSaved {
+    /// No memory for them.
+    OutOfMemory,
+    /// The disk does not take them.
+    Device,
+}
+
+impl From<OutOfMemory> for NotSaved {
+    fn from(_: OutOfMemory) -> Self {
+        NotSaved::OutOfMemory
+    }
+}
+
 impl<M: Machine> System<M> {
     /// Saves the tags of all pages of a folio with its slots, or of none.
     ///
     /// # Errors
     ///
-    /// [`OutOfMemory`] when storage for some page cannot be had; nothing is stored then.
+    /// [`NotSaved::OutOfMemory`] when storage for some page cannot be had; nothing is stored then.
+    /// [`NotSaved::Device`] when they go to the disk and it does not take them.
     pub(super) fn save_tags(
         &self,
         area: &SwapArea,
         folio: &FolioLock<'_, M>,
         first_slot: u32,
-    ) -> Result<(), OutOfMemory> {
+    ) -> Result<(), NotSaved> {
         if !self.machine().has_tags() || self.commits(Fault::TagsNotSaved) {
             return Ok(());
         }
+        if let Some(pages) = area.tag_pages() {
+            return self.save_tags_on_device(area, pages, folio, first_slot);
+        }
         // The slot of an untagged page has none to drop.
-        let tagged = |n: &u32| self.has_own_tags(folio, *n);
+        let tagged = |n: &u32| has_own_tags(self, folio, *n);
         let mut record = Record::new();
         for n in (0..folio.order().nr_pages()).filter(tagged) {
             record.encode(&self.machine().read_tags(folio.head().add(n)));
@@ -74,17 +93,12 @@ impl<M: Machine> System<M> {
                 let end = first_slot + folio.order().nr_pages();
                 let mut cluster = area.lock_cluster(self, first_slot);
                 (first_slot..end).for_each(|slot| drop_tags(&mut cluster, slot));
-                return Err(why);
+                return Err(why.into());
             }
             self.count(MmEvent::MteTagsSaved, 1);
             self.count(event_of(record.words().len()), 1);
         }
         Ok(())
-    }
-
-    fn has_own_tags(&self, folio: &Folio, index: u32) -> bool {
-        let index = if self.commits(Fault::TagStateOfHead) { 0 } else { index };
-        self.words().mte_state(folio.head().add(index)) == MteState::Tagged
     }
 
     /// Restores the tags of a page that was read from a slot, if the slot has any and the page has
@@ -102,6 +116,12 @@ impl<M: Machine> System<M> {
         }
         self.count(MmEvent::MteTagsRestored, 1);
     }
+}
+
+/// Tells whether a page of a folio is tagged.
+pub(super) fn has_own_tags<M: Machine>(system: &System<M>, folio: &Folio, index: u32) -> bool {
+    let index = if system.commits(Fault::TagStateOfHead) { 0 } else { index };
+    system.words().mte_state(folio.head().add(index)) == MteState::Tagged
 }
 
 /// Returns the event that counts records of so many words.
@@ -122,7 +142,7 @@ fn nr_words(shape: Shape) -> usize {
 }
 
 /// Stores a record with a slot, in place of the one that may be there.
-fn store_tags<M: Machine>(
+pub(super) fn store_tags<M: Machine>(
     cluster: &mut ClusterLock<'_, M>,
     slot: u32,
     record: &Record,
@@ -167,7 +187,7 @@ fn load_tags<M: Machine>(cluster: &ClusterLock<'_, M>, slot: u32) -> Option<Page
 /// Drops the tags saved with a slot, if any.
 fn drop_tags<M: Machine>(cluster: &mut ClusterLock<'_, M>, slot: u32) {
     let word = cluster.load(slot);
-    if word.tags().is_some() {
+    if word.has_tags() {
         forget_tags(cluster, slot, word);
         cluster.store(slot, word.with_tags(None));
     }

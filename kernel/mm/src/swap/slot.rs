@@ -9,7 +9,7 @@
 //! | 49 | the page is all zeroes and was not written |
 //! | 50 | writing to it failed: it is not used again |
 //! | 51 | a shared object names it, and nobody else |
-//! | 54:52 | kind of its tag record, 0 for "has none" |
+//! | 54:52 | kind of its tag record, 0 for "has none", 7 for "on the disk" |
 //! | 63:56 | parameter of its tag record |
 //!
 //! A slot is free when its word is 0. What the states mean, and what leads from one to the next:
@@ -33,6 +33,8 @@ const BAD: u64 = 1 << 50;
 const OBJECT: u64 = 1 << 51;
 const TAG_SHIFT: u32 = 52;
 const TAG: u64 = 0b111 << TAG_SHIFT;
+/// Not a kind of record: the tags are on the disk (`device_tags.rs`).
+const TAG_ON_DEVICE: u64 = 7 << TAG_SHIFT;
 const TAG_ARG_SHIFT: u32 = 56;
 const TAG_ARG: u64 = 0xff << TAG_ARG_SHIFT;
 
@@ -128,10 +130,25 @@ impl SlotWord {
         Self(self.0 | OBJECT)
     }
 
-    /// Returns the shape of the record of the page's tags, if it has any.
+    /// Tells whether the page has tags of its own, wherever they are.
+    pub const fn has_tags(self) -> bool {
+        self.0 & TAG != 0
+    }
+
+    /// Tells whether the page's tags are on the disk.
+    pub const fn has_tags_on_device(self) -> bool {
+        self.0 & TAG == TAG_ON_DEVICE
+    }
+
+    #[must_use]
+    pub const fn with_tags_on_device(self) -> Self {
+        Self(self.0 & !(TAG | TAG_ARG) | TAG_ON_DEVICE)
+    }
+
+    /// Returns the shape of the record of the page's tags, if it has one in memory.
     pub fn tags(self) -> Option<Shape> {
         let kind = ((self.0 & TAG) >> TAG_SHIFT) as u8;
-        if kind == 0 {
+        if kind == 0 || self.has_tags_on_device() {
             return None;
         }
         let kind = Kind::from_number(kind).unwrap_or_else(|_| panic!("swap slot: tag kind {kind}"));

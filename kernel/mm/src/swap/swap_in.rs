@@ -100,6 +100,11 @@ impl<M: Machine> System<M> {
             }
             self.count(MmEvent::PswpIn, nr.into());
         }
+        if self.restore_tags_from_device(area, first, &folio).is_err() {
+            self.count(MmEvent::SwpInError, u64::from(nr == 1));
+            self.abandon_cache(area, first, &folio);
+            return Err(SwapInError::Unreadable);
+        }
         if self.refault().restore == Restore::AtRead {
             for (slot, pfn) in (first..).zip(folio.frames()) {
                 self.restore_tags(area, slot, pfn);

@@ -5,6 +5,7 @@ use base::Order;
 use hal::{BlockOp, IoTicket, Machine, Segment};
 use pgtable::SwapEntry;
 
+use super::mte_tags::NotSaved;
 use super::slot::SlotWord;
 use crate::events::MmEvent;
 use crate::folio::{FolioFlags, FolioLock, FolioRef, Place};
@@ -75,8 +76,14 @@ impl<M: Machine> System<M> {
     pub(crate) fn start_write_out(&self, folio: &FolioLock<'_, M>) -> WriteOut {
         let entry = folio.swap_entry().expect("a folio that is written is in the swap cache");
         let area = self.swap_area(entry.area).expect("a cached folio's area is in service");
-        if let Err(OutOfMemory) = self.save_tags(&area, folio, entry.slot) {
-            return WriteOut::NotStarted;
+        match self.save_tags(&area, folio, entry.slot) {
+            Ok(()) => {}
+            Err(NotSaved::OutOfMemory) => return WriteOut::NotStarted,
+            Err(NotSaved::Device) => {
+                self.count(MmEvent::SwpOutError, folio.order().nr_pages().into());
+                folio.set(FolioFlags::DIRTY | FolioFlags::BAD_SLOT);
+                return WriteOut::NotStarted;
+            }
         }
         let is_zero = folio.frames().all(|pfn| self.machine().is_zero_frame(pfn));
         self.mark_zero(entry, folio.order().nr_pages(), is_zero);

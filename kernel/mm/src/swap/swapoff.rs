@@ -79,6 +79,9 @@ impl<M: Machine> System<M> {
         self.remove_area(&area);
         self.wait_for_users(&area);
         area.give_up_clusters();
+        if let Some(pages) = area.tag_pages() {
+            self.free_frame(pages.frame());
+        }
         Ok(())
     }
 

@@ -14,8 +14,9 @@ use pgtable::AreaId;
 
 use super::area::{AreaOptions, AreaRank, SwapArea};
 use super::area_ref::AreaRef;
+use super::device_tags::TagPages;
 use crate::frame::word::FrameKind;
-use crate::frame::{AllocMode, OutOfMemory};
+use crate::frame::{AllocMode, BounceFrame, OutOfMemory};
 use crate::system::System;
 
 const SIGNATURE: &[u8; 10] = b"SWAPSPACE2";
@@ -101,9 +102,19 @@ impl<M: Machine> System<M> {
         let header = self.read_header(disk, disk_pages)?;
         // Cluster locks and the free map: about 130 bytes for 512 slots.
         self.reserve_kernel_heap(header.nr_slots as usize / 4 + (64 << 10))?;
+        let tag_frame = match self.swap().has_tags_on_device.load(Ordering::Relaxed) {
+            true => Some(self.bounce_frame()?),
+            false => None,
+        };
+        let tag_pages =
+            tag_frame.as_ref().map(|frame| TagPages::at_end_of(header.nr_slots, frame.pfn()));
+        if tag_pages.as_ref().is_some_and(|pages| pages.first() <= 1) {
+            return Err(SwapOnError::BadHeader);
+        }
         let options = AreaOptions {
             has_checksums: self.swap().has_checksums.load(Ordering::Relaxed),
             discards_free: how.discards_free,
+            tag_pages,
         };
         let mut areas = self.swap().areas.write();
         if areas.iter().flatten().any(|area| area.disk == disk) {
@@ -121,6 +132,8 @@ impl<M: Machine> System<M> {
         let is_closed = how.discards_all && area.close();
         areas[free] = Some(Arc::clone(&area));
         drop(areas);
+        // It is the area's until swapoff.
+        tag_frame.map(BounceFrame::keep);
         let area = self.area_ref(area);
         if is_closed {
             self.discard_whole_area(&area);
