@@ -99,6 +99,7 @@ impl<M: Machine> System<M> {
                 return Err(SwapInError::Unreadable);
             }
             self.count(MmEvent::PswpIn, nr.into());
+            self.count_thp(ThpStat::Swpin, folio.order(), 1);
         }
         if self.restore_tags_from_device(area, first, &folio).is_err() {
             self.count(MmEvent::SwpInError, u64::from(nr == 1));
@@ -115,7 +116,6 @@ impl<M: Machine> System<M> {
             folio.set(FolioFlags::WORKINGSET | FolioFlags::ACTIVE);
         }
         folio.set(FolioFlags::UPTODATE);
-        self.count_thp(ThpStat::Swpin, folio.order(), 1);
         self.lru().add_new(self, folio.id(), &folio);
         Ok(folio.unlock())
     }

@@ -89,8 +89,8 @@ impl<M: Machine> System<M> {
         self.mark_zero(entry, folio.order().nr_pages(), is_zero);
         folio.clear(FolioFlags::DIRTY);
         if is_zero {
+            // As on Linux, `swpout` of its size is for what is written.
             self.count(MmEvent::SwpOutZero, folio.order().nr_pages() as u64);
-            self.count_whole_swap_out(folio.order());
             return WriteOut::Done;
         }
         if let Err(OutOfMemory) = self.save_checksums(&area, folio, entry.slot) {

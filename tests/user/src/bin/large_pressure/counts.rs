@@ -102,8 +102,8 @@ impl Growth {
         self.sizes.iter().map(|stats| stats[column]).fold(0, u64::wrapping_add)
     }
 
-    /// Returns how many folios went to swap and came back, single pages among them. None of the large
-    /// ones is all zeroes, which would need no request.
+    /// Returns how many folios went to swap and came back, single pages among them. Those of zeroes, which
+    /// need no request, are counted elsewhere.
     fn nr_swapped(&self) -> u64 {
         let large_pages: u64 = SIZES_KIB
             .iter()
