@@ -36,6 +36,12 @@ impl Ticks {
         ((u128::from(ns) * u128::from(self.ticks_per_ns)) >> 32) as u64
     }
 
+    /// Returns when to look whether a time is reached: one tick late rather than early, for who waits
+    /// for a time must find it reached. The last time of all is no later than the last tick.
+    fn ticks_after(self, ns: u64) -> u64 {
+        self.of_ns(ns).saturating_add(1)
+    }
+
     /// Returns nanoseconds since the counter started.
     pub fn now_ns(self) -> u64 {
         self.to_ns(ticks())
@@ -45,8 +51,7 @@ impl Ticks {
     pub fn set_timer(self, deadline_ns: Option<u64>) {
         match deadline_ns {
             Some(ns) => {
-                // One tick late rather than early: who waits for a time must find it reached.
-                CNTV_CVAL_EL0.set(self.of_ns(ns) + 1);
+                CNTV_CVAL_EL0.set(self.ticks_after(ns));
                 CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::SET);
             }
             None => CNTV_CTL_EL0.set(0),
