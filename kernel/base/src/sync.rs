@@ -20,15 +20,23 @@
 //! visible, so an event can be missed; the timer's event stream, which `arch` switches on
 //! (CNTKCTL_EL1.EVNTEN, Arm ARM D12.2.4), bounds that wait.
 
-use alloc::boxed::Box;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 
 use crate::lock_level::{self, LockLevel};
 
+#[cfg(not(shuttle))]
+#[path = "sync/spin_backend.rs"]
+mod backend;
+#[cfg(shuttle)]
+#[path = "sync/shuttle_backend.rs"]
+mod backend;
+mod once;
+
 #[cfg(shuttle)]
 pub use backend::take_stop;
 pub use backend::{atomic, relax, schedule_point, stop_point};
+pub use once::{OnceBox, OnceCell};
 
 /// A mutual-exclusion lock whose waiters park in WFE. Never held across a sleep.
 pub struct SpinLock<T, L: LockLevel> {
@@ -228,279 +236,11 @@ impl<T> TryRwLock<T> {
     }
 }
 
-/// A value that is set once and read by everybody afterwards.
-pub struct OnceCell<T>(spin::once::Once<T, backend::EventRelax>);
-
-impl<T> OnceCell<T> {
-    /// Builds an empty cell.
-    pub const fn new() -> Self {
-        Self(spin::once::Once::new())
-    }
-
-    /// Returns the value once it is set.
-    #[inline]
-    pub fn get(&self) -> Option<&T> {
-        self.0.get()
-    }
-
-    /// Sets the value.
-    ///
-    /// # Panics
-    ///
-    /// When it is set already.
-    pub fn set(&self, value: T) {
-        assert!(self.set_once(value), "once cell: set twice");
-    }
-
-    /// Sets the value unless there is one, and tells whether it was set.
-    pub fn set_once(&self, value: T) -> bool {
-        let mut fresh = false;
-        self.0.call_once(|| {
-            fresh = true;
-            value
-        });
-        fresh
-    }
-}
-
-impl<T> Default for OnceCell<T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// Like [`OnceCell`], in a box: a pointer that is loaded and compared, for what is read all the time.
-pub struct OnceBox<T>(once_cell::race::OnceBox<T>);
-
-impl<T> OnceBox<T> {
-    /// Builds an empty cell.
-    pub const fn new() -> Self {
-        Self(once_cell::race::OnceBox::new())
-    }
-
-    /// Returns the value once it is set.
-    #[inline(always)]
-    pub fn get(&self) -> Option<&T> {
-        self.0.get()
-    }
-
-    /// Sets the value.
-    ///
-    /// # Panics
-    ///
-    /// When it is set already.
-    pub fn set(&self, value: Box<T>) {
-        assert!(self.0.set(value).is_ok(), "once box: set twice");
-    }
-}
-
-impl<T> Default for OnceBox<T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// Wakes the CPUs that wait in [`relax`], after a store that they may be waiting for. Locks do
 /// this themselves; a lock made of a bit in a larger word calls it after its releasing store.
 #[inline(always)]
 pub fn notify() {
     backend::notify();
-}
-
-#[cfg(not(shuttle))]
-mod backend {
-    //! `spin`, with the relax step of this kernel.
-
-    pub use core::sync::atomic;
-
-    pub type Mutex<T> = spin::mutex::SpinMutex<T, EventRelax>;
-    pub type MutexGuard<'a, T> = spin::mutex::SpinMutexGuard<'a, T, EventRelax>;
-    pub type RwLock<T> = spin::rwlock::RwLock<T, EventRelax>;
-    pub type ReadGuard<'a, T> = spin::rwlock::RwLockReadGuard<'a, T, EventRelax>;
-    pub type WriteGuard<'a, T> = spin::rwlock::RwLockWriteGuard<'a, T, EventRelax>;
-
-    /// The relax step handed to `spin`, in place of its default, which is an ISB.
-    pub struct EventRelax;
-
-    impl spin::RelaxStrategy for EventRelax {
-        #[inline(always)]
-        fn relax() {
-            relax();
-        }
-    }
-
-    #[inline(always)]
-    pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-        mutex.lock()
-    }
-
-    #[inline(always)]
-    pub fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
-        mutex.try_lock()
-    }
-
-    #[inline(always)]
-    pub fn get_mut<T>(mutex: &mut Mutex<T>) -> &mut T {
-        mutex.get_mut()
-    }
-
-    #[inline(always)]
-    pub fn read<T>(lock: &RwLock<T>) -> ReadGuard<'_, T> {
-        lock.read()
-    }
-
-    #[inline(always)]
-    pub fn write<T>(lock: &RwLock<T>) -> WriteGuard<'_, T> {
-        lock.write()
-    }
-
-    #[inline(always)]
-    pub fn try_read<T>(lock: &RwLock<T>) -> Option<ReadGuard<'_, T>> {
-        lock.try_read()
-    }
-
-    #[inline(always)]
-    pub fn try_write<T>(lock: &RwLock<T>) -> Option<WriteGuard<'_, T>> {
-        lock.try_write()
-    }
-
-    #[inline(always)]
-    pub fn rw_get_mut<T>(lock: &mut RwLock<T>) -> &mut T {
-        lock.get_mut()
-    }
-
-    /// Marks a place where the schedule may switch; nothing outside the model checker.
-    #[inline(always)]
-    pub fn schedule_point() {}
-
-    /// Names a place where a schedule may be told to go on with another thread; nothing outside the
-    /// model checker.
-    #[inline(always)]
-    pub fn stop_point(_name: &'static str) {}
-
-    #[cfg(target_os = "none")]
-    mod step {
-        use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
-
-        /// CPUs inside [`relax`] right now. An unlock sends an event only when it is not 0.
-        static WAITERS: AtomicU32 = AtomicU32::new(0);
-
-        /// Parks this CPU until an event: one step of a wait for another CPU.
-        #[cold]
-        pub fn relax() {
-            WAITERS.fetch_add(1, Relaxed);
-            aarch64_cpu::asm::wfe();
-            WAITERS.fetch_sub(1, Relaxed);
-        }
-
-        /// Sends an event when some CPU waits for one.
-        #[inline(always)]
-        pub fn notify() {
-            if WAITERS.load(Relaxed) != 0 {
-                // The releasing store must be visible to the woken CPU's next load: SEV is not
-                // ordered after it by itself (Arm ARM B2.3.12, DSB ISHST orders the store).
-                aarch64_cpu::asm::barrier::dsb(aarch64_cpu::asm::barrier::ISHST);
-                aarch64_cpu::asm::sev();
-            }
-        }
-    }
-
-    #[cfg(not(target_os = "none"))]
-    mod step {
-        /// Gives the host's processor away: one step of a wait for another thread.
-        pub fn relax() {
-            std::thread::yield_now();
-        }
-
-        /// Does nothing: host waiters do not sleep.
-        #[inline(always)]
-        pub fn notify() {}
-    }
-
-    pub use step::{notify, relax};
-}
-
-#[cfg(shuttle)]
-mod backend {
-    //! shuttle: every lock and every protocol atomic is a point where the seed may switch threads.
-
-    pub use shuttle::sync::{Mutex, MutexGuard, RwLock, atomic};
-
-    pub type ReadGuard<'a, T> = shuttle::sync::RwLockReadGuard<'a, T>;
-    pub type WriteGuard<'a, T> = shuttle::sync::RwLockWriteGuard<'a, T>;
-
-    pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-        mutex.lock().expect("a thread panicked while it held this lock")
-    }
-
-    pub fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
-        mutex.try_lock().ok()
-    }
-
-    pub fn get_mut<T>(mutex: &mut Mutex<T>) -> &mut T {
-        mutex.get_mut().expect("a thread panicked while it held this lock")
-    }
-
-    pub fn read<T>(lock: &RwLock<T>) -> ReadGuard<'_, T> {
-        lock.read().expect("a thread panicked while it held this lock")
-    }
-
-    pub fn write<T>(lock: &RwLock<T>) -> WriteGuard<'_, T> {
-        lock.write().expect("a thread panicked while it held this lock")
-    }
-
-    pub fn try_read<T>(lock: &RwLock<T>) -> Option<ReadGuard<'_, T>> {
-        lock.try_read().ok()
-    }
-
-    pub fn try_write<T>(lock: &RwLock<T>) -> Option<WriteGuard<'_, T>> {
-        lock.try_write().ok()
-    }
-
-    pub fn rw_get_mut<T>(lock: &mut RwLock<T>) -> &mut T {
-        lock.get_mut().expect("a thread panicked while it held this lock")
-    }
-
-    /// The relax step handed to `spin` for what is set once.
-    pub struct EventRelax;
-
-    impl spin::RelaxStrategy for EventRelax {
-        fn relax() {
-            relax();
-        }
-    }
-
-    /// Gives way: one step of a wait for another thread.
-    pub fn relax() {
-        shuttle::thread::yield_now();
-    }
-
-    /// Does nothing: shuttle's waiters are woken by their lock.
-    pub fn notify() {}
-
-    /// Marks a place where the schedule may switch although no lock or atomic is touched: a memory
-    /// access of a simulated CPU, for one.
-    pub fn schedule_point() {
-        // Any shuttle atomic is such a place. `yield_now` is not: it asks to be passed over.
-        let _ = atomic::AtomicBool::new(false).load(atomic::Ordering::SeqCst);
-    }
-
-    std::thread_local! {
-        /// The stop point that the running thread is at.
-        static STOP: core::cell::Cell<Option<&'static str>> = const { core::cell::Cell::new(None) };
-    }
-
-    /// Names a place where a schedule may be told to go on with another thread.
-    pub fn stop_point(name: &'static str) {
-        STOP.set(Some(name));
-        schedule_point();
-        STOP.set(None);
-    }
-
-    /// Returns the stop point that the running thread has come to, once: for schedulers.
-    pub fn take_stop() -> Option<&'static str> {
-        STOP.take()
-    }
 }
 
 #[cfg(all(test, not(shuttle)))]
