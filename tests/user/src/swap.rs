@@ -17,6 +17,15 @@ const LIST: usize = INFO + 512;
 const NAME: &[u8; 10] = b"user-tests";
 const NAME_AT: usize = INFO + 28;
 
+/// `SWAP_FLAG_PREFER`: the lowest bits of the flags are a priority (include/linux/swap.h).
+pub const PREFER: usize = 0x8000;
+/// `SWAP_FLAG_DISCARD`.
+pub const DISCARD: usize = 0x1_0000;
+/// `SWAP_FLAG_DISCARD_ONCE`: only at swapon.
+pub const DISCARD_ONCE: usize = 0x2_0000;
+/// `SWAP_FLAG_DISCARD_PAGES`: only what becomes free.
+pub const DISCARD_PAGES: usize = 0x4_0000;
+
 /// The header of an area.
 #[derive(Clone, Debug)]
 pub struct Header {

@@ -18,6 +18,7 @@ use hal::{BlockOp, IoError, Machine, PageTags, Segment, WaitChannel};
 
 use super::area::{ClusterLock, SwapArea};
 use super::mte_tags::{NotSaved, has_own_tags, store_tags};
+use super::slot::SlotWord;
 use super::tag_codec::Record;
 use crate::events::MmEvent;
 use crate::folio::FolioLock;
@@ -148,6 +149,9 @@ impl<M: Machine> System<M> {
         first_slot: u32,
     ) -> Result<(), NotSaved> {
         for slots in by_tag_page(first_slot..first_slot + folio.order().nr_pages()) {
+            if !slots.clone().any(|slot| has_own_tags(self, folio, slot - first_slot)) {
+                continue;
+            }
             let lock = TagPageLock::new(self, area, pages);
             self.save_on_tag_page(&lock, folio, first_slot, slots.clone()).inspect_err(|_| {
                 area.lock_cluster(self, slots.start)
@@ -165,39 +169,53 @@ impl<M: Machine> System<M> {
         first_slot: u32,
         slots: Range<u32>,
     ) -> Result<(), NotSaved> {
-        let area = lock.area;
-        let mut record = Record::new();
-        let mut is_read = false;
+        let start = slots.start - slots.start % SLOTS;
+        let is_shared = {
+            let cluster = lock.area.lock_cluster(self, start);
+            have_any(&cluster, start..slots.start) || have_any(&cluster, slots.end..start + SLOTS)
+        };
+        let mut is_changed = false;
         for slot in slots.clone() {
             let index = slot - first_slot;
             if !has_own_tags(self, folio, index) {
                 continue;
             }
             let tags = self.machine().read_tags(folio.head().add(index));
-            record.encode(&tags);
-            let mut cluster = area.lock_cluster(self, slot);
-            self.count(MmEvent::MteTagsSaved, 1);
-            if record.words().is_empty() {
-                self.count(MmEvent::MteTagUniform, 1);
-                store_tags(&mut cluster, slot, &record)?;
+            if self.save_if_uniform(lock.area, slot, &tags)? {
                 continue;
             }
-            let start = slot - slot % SLOTS;
-            let is_shared = have_any(&cluster, start..slots.start)
-                || have_any(&cluster, slots.end..start + SLOTS);
-            cluster.update(slot..slot + 1, |word| word.with_tags_on_device());
-            drop(cluster);
-            if !is_read && is_shared {
+            if is_shared && !is_changed {
                 lock.transfer(BlockOp::Read, slot).map_err(|_| NotSaved::Device)?;
             }
-            is_read = true;
-            self.count(MmEvent::MteTagDevice, 1);
+            is_changed = true;
             lock.put(slot, &tags);
+            let mut cluster = lock.area.lock_cluster(self, slot);
+            cluster.update(slot..slot + 1, SlotWord::with_tags_on_device);
+            self.count(MmEvent::MteTagsSaved, 1);
+            self.count(MmEvent::MteTagDevice, 1);
         }
-        if is_read {
+        if is_changed {
             lock.transfer(BlockOp::Write, slots.start).map_err(|_| NotSaved::Device)?;
         }
         Ok(())
+    }
+
+    /// Saves tags with the slot's word if they are all equal. `false` if they are not.
+    fn save_if_uniform(
+        &self,
+        area: &SwapArea,
+        slot: u32,
+        tags: &PageTags,
+    ) -> Result<bool, NotSaved> {
+        let mut record = Record::new();
+        record.encode(tags);
+        if !record.words().is_empty() {
+            return Ok(false);
+        }
+        store_tags(&mut area.lock_cluster(self, slot), slot, &record)?;
+        self.count(MmEvent::MteTagsSaved, 1);
+        self.count(MmEvent::MteTagUniform, 1);
+        Ok(true)
     }
 
     /// Restores the tags that pages just read have on the disk. Nobody maps them before this is done.

@@ -102,7 +102,8 @@ impl<M: Machine> System<M> {
         let header = self.read_header(disk, disk_pages)?;
         // Cluster locks and the free map: about 130 bytes for 512 slots.
         self.reserve_kernel_heap(header.nr_slots as usize / 4 + (64 << 10))?;
-        let tag_frame = match self.swap().has_tags_on_device.load(Ordering::Relaxed) {
+        let keeps_tags = self.swap().has_tags_on_device.load(Ordering::Relaxed);
+        let tag_frame = match keeps_tags && self.machine().has_tags() {
             true => Some(self.bounce_frame()?),
             false => None,
         };

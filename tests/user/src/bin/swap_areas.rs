@@ -5,7 +5,7 @@
 
 use user_tests::memory::{self, Mapping, PAGE};
 use user_tests::pageout;
-use user_tests::swap::{self, Header};
+use user_tests::swap::{self, DISCARD, DISCARD_ONCE, DISCARD_PAGES, Header, PREFER};
 use user_tests::sys;
 use user_tests::trial::Skip;
 
@@ -26,9 +26,7 @@ const DISK: &str = "/dev/vdb";
 /// Pages of the area that tests make.
 const NR_PAGES: u32 = 1024;
 
-/// SWAP_FLAG_PREFER, and the flags of discarding (include/linux/swap.h).
-const PREFER: usize = 0x8000;
-const DISCARD: usize = 0x7_0000;
+const ALL_DISCARDS: usize = DISCARD | DISCARD_ONCE | DISCARD_PAGES;
 
 /// Takes the disk, without an area on it.
 fn blank_disk() -> Result<(), Skip> {
@@ -140,7 +138,7 @@ fn unknown_flags_are_refused_before_the_path_is_looked_at() {
 fn known_flags_are_taken() -> Result<(), Skip> {
     area_on_disk()?;
     for (flags, priority) in [(PREFER | 7, Some(7)), (PREFER | 0x7fff, Some(0x7fff)), (7, None)] {
-        for discard in [0, DISCARD] {
+        for discard in [0, ALL_DISCARDS] {
             assert_eq!(swap::on(DISK, flags | discard), Ok(()), "{flags:#x}");
             let (_, used, own) = swap::area(DISK).expect("an area in service");
             assert_eq!(used, 0);

@@ -5,7 +5,7 @@
 
 use user_tests::memory::{self, Mapping, PAGE};
 use user_tests::pageout::page_out;
-use user_tests::swap::{self, Header};
+use user_tests::swap::{self, DISCARD, DISCARD_ONCE, DISCARD_PAGES, Header, PREFER};
 use user_tests::trial::Skip;
 use user_tests::vmstat::Counters;
 
@@ -17,12 +17,8 @@ user_tests::tests!(
 
 const DISK: &str = "/dev/vdb";
 
-/// SWAP_FLAG_DISCARD, ..._ONCE and ..._PAGES (include/linux/swap.h).
-const DISCARD: usize = 0x1_0000;
-const ONCE: usize = 0x2_0000;
-const PAGES: usize = 0x4_0000;
-/// SWAP_FLAG_PREFER with a priority: used before the machine's other area.
-const PREFER: usize = 0x8000 | 10;
+/// Used before the machine's other area.
+const FIRST: usize = PREFER | 10;
 
 /// Pages of the area: three clusters of 512 slots, the first with the header in it.
 const NR_PAGES: u32 = 1536;
@@ -37,7 +33,7 @@ fn swap_on(flags: usize) -> Result<Counters, Skip> {
     }
     swap::write_header(DISK, Some(&Header::of_pages(NR_PAGES)));
     let before = Counters::read();
-    assert_eq!(swap::on(DISK, PREFER | flags), Ok(()));
+    assert_eq!(swap::on(DISK, FIRST | flags), Ok(()));
     Ok(before)
 }
 
@@ -57,7 +53,7 @@ fn use_and_free() {
 }
 
 fn the_whole_area_is_discarded_at_swapon() -> Result<(), Skip> {
-    let before = swap_on(DISCARD | ONCE)?;
+    let before = swap_on(DISCARD | DISCARD_ONCE)?;
     assert_eq!(nr_discards(&before), 1);
     use_and_free();
     assert_eq!(swap::off(DISK), Ok(()));
@@ -66,7 +62,7 @@ fn the_whole_area_is_discarded_at_swapon() -> Result<(), Skip> {
 }
 
 fn a_cluster_is_discarded_when_it_is_free() -> Result<(), Skip> {
-    let before = swap_on(DISCARD | PAGES)?;
+    let before = swap_on(DISCARD | DISCARD_PAGES)?;
     assert_eq!(nr_discards(&before), 0);
     // A CPU may have slots of a cluster in reserve: it is not wholly free then.
     while nr_discards(&before) == 0 {
@@ -80,7 +76,7 @@ fn a_cluster_is_discarded_when_it_is_free() -> Result<(), Skip> {
 
 fn nothing_is_discarded_unless_asked_for() -> Result<(), Skip> {
     // What says "only" means nothing alone.
-    let before = swap_on(ONCE | PAGES)?;
+    let before = swap_on(DISCARD_ONCE | DISCARD_PAGES)?;
     use_and_free();
     assert_eq!(swap::off(DISK), Ok(()));
     assert_eq!(nr_discards(&before), 0);
