@@ -8,6 +8,7 @@ use libtest_mimic::Failed;
 use tests::harness::{self, Scenario};
 use tests::lab::{self, Boot, Lab, Transcript};
 use xtask::build::Variant;
+use xtask::counters::sample::MARKS;
 use xtask::initramfs::Initramfs;
 use xtask::size::Size;
 use xtask::watchdog::Ending;
@@ -24,7 +25,7 @@ const PANIC_STATUS: i32 = 101;
 const SMALL_RAM: u64 = 32;
 const LARGE_DEMO: u64 = 40;
 
-const SCENARIOS: [Scenario; 16] = [
+const SCENARIOS: [Scenario; 18] = [
     Scenario { name: "panic_is_symbolised", run: panic_is_symbolised },
     Scenario { name: "kernel_fault_is_symbolised", run: kernel_fault_is_symbolised },
     Scenario { name: "hang_is_caught", run: hang_is_caught },
@@ -35,6 +36,8 @@ const SCENARIOS: [Scenario; 16] = [
     Scenario { name: "tags_on_the_disk_lose_nothing", run: tags_on_the_disk_lose_nothing },
     Scenario { name: "no_disk_works", run: |lab, cpus| works(lab, "no-disk", cpus) },
     Scenario { name: "blank_disk_is_reported", run: blank_disk_is_reported },
+    Scenario { name: "counters_are_printed_on_request", run: counters_are_printed_on_request },
+    Scenario { name: "the_magic_key_prints_counters", run: the_magic_key_prints_counters },
     Scenario { name: "deterministic_runs_are_equal", run: deterministic_runs_are_equal },
     Scenario { name: "cut_initramfs_is_reported", run: cut_initramfs_is_reported },
     Scenario { name: "initramfs_of_noise_is_reported", run: initramfs_of_noise_is_reported },
@@ -133,6 +136,36 @@ fn succeeded(transcript: &Transcript) -> Result<(), Failed> {
     let is_result = |line: &String| line.starts_with("ok 1 ");
     transcript.expect("ok 1", transcript.lines.iter().any(is_result))?;
     transcript.expect("status 0", transcript.status() == Some(0))
+}
+
+/// A program asks once, and the end of the machine asks again.
+fn counters_are_printed_on_request(lab: &Lab, cpus: u32) -> Result<(), Failed> {
+    let mut boot = boot_on("test", cpus)?;
+    boot.initramfs = Some(lab.programs()?.as_init("sysrq")?);
+    boot.init_args = vec![String::from("8")];
+    let transcript = lab.boot(boot)?;
+    transcript.expect("8 pages, then 16", swapped_out(&transcript) == ["pswpout 8", "pswpout 16"])
+}
+
+/// What was typed before there was anybody to read it is taken when the files are there.
+fn the_magic_key_prints_counters(lab: &Lab, cpus: u32) -> Result<(), Failed> {
+    let mut boot = boot_on("test", cpus)?;
+    boot.initramfs = Some(lab.programs()?.as_init("sysrq")?);
+    boot.init_args = vec![String::from("8")];
+    // The UART drops what its FIFO holds when it is set up: a byte that nobody will miss.
+    boot.typed = b"\n\x0f?\x0fm".to_vec();
+    let transcript = lab.boot(boot)?;
+    let expected = ["pswpout 0", "pswpout 8", "pswpout 16"];
+    transcript.expect("blocks of 0, 8 and 16 pages", swapped_out(&transcript) == expected)?;
+    let is_help = |line: &String| line.starts_with("sysrq: help: ");
+    transcript.expect("help for another key", transcript.lines.iter().any(is_help))
+}
+
+/// Returns the lines of pages swapped out, of each complete block of counters.
+fn swapped_out(transcript: &Transcript) -> Vec<&str> {
+    let blocks = transcript.lines.split(|line| line == MARKS.begin).skip(1);
+    let whole = blocks.filter_map(|block| block.split(|line| line == MARKS.end).next());
+    whole.flatten().map(String::as_str).filter(|line| line.starts_with("pswpout ")).collect()
 }
 
 fn deterministic_runs_are_equal(lab: &Lab, cpus: u32) -> Result<(), Failed> {

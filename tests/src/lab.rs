@@ -50,6 +50,8 @@ pub struct Boot {
     pub kernel_args: Vec<String>,
     /// Arguments of init.
     pub init_args: Vec<String>,
+    /// What is typed on its console, before it is switched on.
+    pub typed: Vec<u8>,
     /// How long the guest may be silent.
     pub silence: Duration,
 }
@@ -68,6 +70,11 @@ impl Lab {
     pub fn new(variant: Variant) -> Self {
         let (kernel, programs) = (OnceLock::new(), OnceLock::new());
         Self { choices: Choices::from_env(), variant, kernel, programs }
+    }
+
+    /// Returns what was chosen.
+    pub fn choices(&self) -> &Choices {
+        &self.choices
     }
 
     /// Returns the CPU counts to test at.
@@ -99,10 +106,12 @@ impl Lab {
             kernel_args: boot.kernel_args,
             init_args: boot.init_args,
         };
-        let guest = Guest::prepare(&setup, Scratch::new()?, None)?;
+        let mut files = Scratch::new()?;
+        let stdin = typed(&boot.typed, &mut files)?;
+        let guest = Guest::prepare(&setup, files, None)?;
         let limits = Limits { silence: Some(boot.silence), total: Some(TOTAL), fragment: None };
         let mut lines = Vec::new();
-        let ending = guest.run(Stdio::null(), &limits, &mut |piece| {
+        let ending = guest.run(stdin, &limits, &mut |piece| {
             let (Piece::Line(line) | Piece::Fragment(line)) = piece;
             // A symbolised frame has more than one line.
             lines.extend(String::from_utf8_lossy(&line).lines().map(str::to_owned));
@@ -117,6 +126,13 @@ impl Lab {
     }
 }
 
+/// Makes a file of what is typed: QEMU hands the guest no more than it takes.
+fn typed(bytes: &[u8], files: &mut Scratch) -> std::result::Result<Stdio, Error> {
+    let path = files.file("typed");
+    let write = || std::fs::write(&path, bytes).and_then(|()| std::fs::File::open(&path));
+    write().map(Stdio::from).map_err(Error::file("write", &path))
+}
+
 impl Boot {
     /// Describes a guest without init on the machine called `machine`.
     ///
@@ -129,6 +145,7 @@ impl Boot {
             initramfs: None,
             kernel_args: Vec::new(),
             init_args: Vec::new(),
+            typed: Vec::new(),
             silence: SILENCE,
         })
     }

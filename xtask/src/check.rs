@@ -4,12 +4,14 @@
 //! 1. Layers: a crate depends on crates of a lower level only (`[workspace.metadata.layers]`).
 //! 2. The crates of `[workspace.metadata.safe]` say `#![forbid(unsafe_code)]`.
 //! 3. Each path in the where-is table of docs/ARCHITECTURE.md exists.
+//! 4. docs/COUNTERS.md says what the enums of counters say.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::counters::document;
 use crate::error::Error;
 use crate::report::Report;
 use crate::workspace::{self, Metadata, Package};
@@ -40,6 +42,8 @@ pub enum Finding {
     NoPath(String),
     /// The document has no where-is table with paths in it.
     NoTable,
+    /// The document of the counters is not what their enums make of it.
+    StaleCounters,
 }
 
 /// Checks the rules that no compiler checks
@@ -75,6 +79,10 @@ pub fn run(report: &mut Report, wanted: impl Fn(&str) -> bool) -> Result<(), Err
     };
     check("check::layers", &|| layers(&metadata));
     check("check::forbid_unsafe", &|| forbid_unsafe(&metadata));
+    let is_fresh = document::is_fresh()?;
+    check("check::counters_document", &|| {
+        if is_fresh { Vec::new() } else { vec![Finding::StaleCounters] }
+    });
     match architecture {
         Some(text) => check("check::where_is", &|| where_is(&text, &workspace::root())),
         None if wanted("check::where_is") => {
@@ -168,6 +176,9 @@ impl fmt::Display for Finding {
                 write!(f, "[workspace.metadata.safe] names {name}, which is no member")
             }
             Self::NoPath(path) => write!(f, "{ARCHITECTURE} names {path}, which does not exist"),
+            Self::StaleCounters => {
+                write!(f, "{} is stale: run `cargo xtask counters --document`", document::PATH)
+            }
             Self::NoTable => write!(f, "{ARCHITECTURE} has no where-is table with paths"),
         }
     }

@@ -68,6 +68,8 @@ pub enum Error {
         /// What is wrong with it.
         source: ImageError,
     },
+    /// A file, or a guest's output, has no block of counters.
+    NoCounters(String),
     /// A kernel option or an argument of init has a character that a command line cannot carry.
     CommandLineWord(String),
 }
@@ -110,6 +112,7 @@ impl fmt::Display for Error {
             }
             Self::Profile { path, source } => write!(f, "{}: {source}", path.display()),
             Self::Image { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::NoCounters(place) => write!(f, "there are no counters in {place}"),
             Self::CommandLineWord(word) => write!(
                 f,
                 "{word:?} cannot go on a kernel command line: it has a quote or a control character"

@@ -6,6 +6,7 @@
 //! | `setup` | `setup.rs` | installs what is missing, through `need.rs` and `package_manager.rs` |
 //! | `build` | `build.rs` | the kernel ELF, flattened by `image.rs`, and the EL0 programs |
 //! | `run`, `bench` | `run.rs`, `bench.rs` | boot a guest and show what it prints |
+//! | `counters` | `counters.rs` | what the kernel counted in a run; docs/COUNTERS.md |
 //! | `gdb` | `gdb.rs` | a stopped guest and a debugger |
 //! | `test` | `test.rs` | every check and every test, counted |
 //! | `check` | `check.rs` | the rules that no compiler checks |
@@ -21,6 +22,7 @@ pub mod bench;
 pub mod build;
 pub mod check;
 pub mod choices;
+pub mod counters;
 pub mod error;
 pub mod gdb;
 pub mod guest;
@@ -28,6 +30,7 @@ pub mod image;
 pub mod initramfs;
 pub mod libtest;
 pub mod lines;
+pub mod marked;
 pub mod need;
 pub mod newer_qemu;
 pub mod options;

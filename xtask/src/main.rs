@@ -20,6 +20,7 @@ enum Verb {
     Setup(xtask::setup::Setup),
     Build(xtask::build::Build),
     Run(xtask::run::Run),
+    Counters(xtask::counters::Counters),
     Gdb(xtask::gdb::Gdb),
     Bench(xtask::bench::Bench),
     Test(xtask::test::Test),
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Verb::Setup(verb) => verb.run(),
         Verb::Build(verb) => verb.run(),
         Verb::Run(verb) => verb.run(),
+        Verb::Counters(verb) => verb.run(),
         Verb::Gdb(verb) => verb.run(),
         Verb::Bench(verb) => verb.run(),
         Verb::Test(verb) => verb.run(),
@@ -41,6 +43,22 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("xtask: {error}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_verb_has_a_consistent_help() {
+        Cli::command().debug_assert();
+        for verb in Cli::command().get_subcommands_mut() {
+            let (name, help) = (verb.get_name().to_owned(), verb.render_long_help().to_string());
+            assert!(help.contains("Usage: "), "{name}: {help}");
+            assert!(verb.get_about().is_some(), "{name} says what it does");
         }
     }
 }

@@ -149,6 +149,7 @@ fn harness_of(filter: &str) -> Option<&'static str> {
         ("el0::", "el0"),
         ("machine::", "machine"),
         ("lab::", "experiments"),
+        ("verbs::", "verbs"),
     ];
     let found = harnesses.into_iter().find(|(prefix, _)| filter.starts_with(prefix));
     found.map(|(_, harness)| harness)

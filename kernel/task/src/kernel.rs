@@ -90,16 +90,24 @@ impl<P: Platform> Kernel<P> {
         let env = Env::new(&self.system, self.sched, self.sched.tag_preferences(), epoch_ns);
         let tree = fs::boot_tree(&env, initrd)?;
         let tty = Arc::clone(&tree.tty);
-        self.sched.set_on_console(move || tty.receive(|wish| self.send_from_tty(wish)));
         tree.proc.set_source(self);
         self.files.set(tree);
+        let receive = move || tty.receive(|wish| self.grant_to_tty(wish));
+        // What was typed while nobody took it raises no interrupt any more.
+        receive();
+        self.sched.set_on_console(receive);
         Ok(())
     }
 
-    /// Sends what a control character asks for to the foreground process group. There may be none.
-    fn send_from_tty(&'static self, wish: fs::TtySignal) {
-        if let Some(signal) = Signal::new(wish.signal.into()) {
-            let _ = signal::send_to_group(self, wish.group, SigInfo::from_kernel(signal));
+    /// Does what somebody at the terminal asks for. The foreground process group may be gone.
+    fn grant_to_tty(&'static self, wish: fs::TtyWish) {
+        match wish {
+            fs::TtyWish::Signal { group, signal } => {
+                if let Some(signal) = Signal::new(signal.into()) {
+                    let _ = signal::send_to_group(self, group, SigInfo::from_kernel(signal));
+                }
+            }
+            fs::TtyWish::MagicKey(key) => self.sysrq(key),
         }
     }
 

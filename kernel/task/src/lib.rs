@@ -13,6 +13,7 @@
 //! | system calls, by number | `syscall/` |
 //! | copies from and to user memory | `user_copy.rs`, `user_io.rs` |
 //! | the counters of all layers | `counters.rs` |
+//! | magic keys | `sysrq.rs` |
 //! | futexes | `futex/` |
 //! | files | `fs/` |
 //! | who dies when memory is used up | `process/oom.rs` |
@@ -39,6 +40,7 @@ mod process;
 mod sched;
 mod signal;
 mod syscall;
+mod sysrq;
 mod user_copy;
 mod user_io;
 

@@ -36,6 +36,8 @@ pub enum Spec {
     Text(Show),
     /// A file that can be read and written.
     Setting(Show, Store),
+    /// A file that can be written.
+    Trigger(Store),
     /// A symbolic link.
     Link(&'static str),
 }
@@ -140,6 +142,7 @@ impl<M: Machine> SynthDir<M> {
                     Spec::Setting(show, store) => {
                         SynthFile::new(fs, place, Body::Text(show, Some(store)))
                     }
+                    Spec::Trigger(store) => SynthFile::new(fs, place, Body::Trigger(store)),
                     Spec::Link(target) => SynthFile::new(fs, place, Body::Link(target)),
                 };
                 (name.as_bytes(), inode)
@@ -211,6 +214,7 @@ impl<M: Machine> Directory<M> for SynthDir<M> {
 
 enum Body {
     Text(Show, Option<Store>),
+    Trigger(Store),
     Link(&'static str),
 }
 
@@ -230,6 +234,7 @@ impl<M: Machine> SynthFile<M> {
         match &self.body {
             Body::Text(_, None) => S_IFREG | 0o444,
             Body::Text(_, Some(_)) => S_IFREG | 0o644,
+            Body::Trigger(_) => S_IFREG | 0o200,
             Body::Link(_) => S_IFLNK | 0o777,
         }
     }
@@ -245,7 +250,9 @@ impl<M: Machine> Inode<M> for SynthFile<M> {
             // sysfs asks its files even when root opens them (fs/kernfs/file.c).
             Body::Text(_, None) if mode.write && self.fs.magic == SYSFS_MAGIC => Err(Errno::EACCES),
             // Elsewhere root may open any file for writing; the write then fails.
-            Body::Text(..) => Ok(Arc::new(OpenText { file: self, text: SnapShot::default() })),
+            Body::Text(..) | Body::Trigger(_) => {
+                Ok(Arc::new(OpenText { file: self, text: SnapShot::default() }))
+            }
             Body::Link(_) if mode.write => Err(Errno::EACCES),
             Body::Link(_) => Err(Errno::ELOOP),
         }
@@ -259,7 +266,7 @@ impl<M: Machine> Inode<M> for SynthFile<M> {
     fn link(&self) -> Result<Link<M>, Errno> {
         match &self.body {
             Body::Link(target) => Ok(Link::Path(Vec::from(target.as_bytes()))),
-            Body::Text(..) => Err(Errno::EINVAL),
+            Body::Text(..) | Body::Trigger(_) => Err(Errno::EINVAL),
         }
     }
 
@@ -321,12 +328,16 @@ impl<M: Machine> FileOps<M> for OpenText<M> {
     fn read(&self, at: u64, to: &mut dyn Sink, _nonblock: bool) -> Result<usize, Errno> {
         match &self.file.body {
             Body::Text(show, _) => self.text.read(at, to, show),
+            // As Linux's files of /proc without a read function (fs/proc/inode.c).
+            Body::Trigger(_) => Err(Errno::EIO),
             Body::Link(_) => Err(Errno::EINVAL),
         }
     }
 
     fn write(&self, at: WriteAt, from: &mut dyn Source, _nonblock: bool) -> Result<Written, Errno> {
-        let Body::Text(_, Some(store)) = &self.file.body else { return Err(Errno::EIO) };
+        let (Body::Text(_, Some(store)) | Body::Trigger(store)) = &self.file.body else {
+            return Err(Errno::EIO);
+        };
         let mut bytes = self.file.fs.env.buffer(from.left().min(PAGE_SIZE))?;
         from.take(&mut bytes)?;
         store(&bytes)?;

@@ -126,6 +126,10 @@ impl<P: Platform> ProcSource<P> for Kernel<P> {
         Kernel::for_each_counter(self, visit);
     }
 
+    fn sysrq(&self, key: u8) {
+        Kernel::sysrq(self, key);
+    }
+
     fn release(&self) -> (&'static str, &'static str) {
         (RELEASE, VERSION)
     }

@@ -23,7 +23,7 @@ use super::ops::FileOps;
 use super::tmpfs::Tmpfs;
 use disk::Disk;
 use mem::{MemDevice, Random};
-pub use tty::{Tty, TtySignal};
+pub use tty::{Tty, TtyWish};
 
 /// Major number of virtio disks, and minor numbers of each (Linux drivers/block/virtio_blk.c).
 const DISK_MAJOR: u32 = 254;

@@ -36,6 +36,9 @@ pub trait ProcSource<M: Machine>: Send + Sync {
     /// Calls `visit` with the name and value of each counter.
     fn for_each_counter(&self, visit: &mut dyn FnMut(&'static str, u64));
 
+    /// Does what a magic key stands for.
+    fn sysrq(&self, key: u8);
+
     /// Returns the release and the version that uname shows.
     fn release(&self) -> (&'static str, &'static str);
 

@@ -42,6 +42,13 @@ pub(super) fn entries<M: Machine>(
     let cpu_source = Arc::clone(source);
     let cpu_env = Arc::clone(env);
     let stat = Spec::Text(Box::new(move || stat(&cpu_env, *cpu_source.get().ok_or(Errno::ESRCH)?)));
+    let trigger_source = Arc::clone(source);
+    let trigger = Spec::Trigger(Box::new(move |bytes| {
+        let source = *trigger_source.get().ok_or(Errno::ESRCH)?;
+        // The first byte is the key, the rest means nothing (drivers/tty/sysrq.c).
+        bytes.first().into_iter().for_each(|key| source.sysrq(*key));
+        Ok(())
+    }));
     vec![
         ("cmdline", of_source(cmdline)),
         ("cpuinfo", text(cpuinfo)),
@@ -52,6 +59,7 @@ pub(super) fn entries<M: Machine>(
         ("stat", stat),
         ("swaps", text(swaps)),
         ("sys", Spec::Dir(settings(source))),
+        ("sysrq-trigger", trigger),
         ("uptime", text(uptime)),
         ("version", of_source(version)),
         ("vmstat", of_source(vmstat)),

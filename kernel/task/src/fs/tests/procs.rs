@@ -4,6 +4,7 @@
 use abi::Errno;
 use abi::open::*;
 use base::{PageRange, Vpn};
+use hal::Devices;
 use hal::sim::SimMachine;
 use mm::{AreaFlags, MapRequest, Mm, Placement};
 use std::boxed::Box;
@@ -71,6 +72,10 @@ impl ProcSource<SimMachine> for OneProcess {
     fn for_each_counter(&self, visit: &mut dyn FnMut(&'static str, u64)) {
         visit("pswpin", 3);
         visit("pswpout", 4);
+    }
+
+    fn sysrq(&self, key: u8) {
+        self.vfs.env().machine().console_write(&[key]);
     }
 
     fn release(&self) -> (&'static str, &'static str) {
@@ -230,6 +235,19 @@ fn directories_list_what_can_be_found_in_them() {
         assert_eq!(rig.vfs.shown_path(&fd), b"/proc/7");
         let thread = rig.find("/proc/7/task/7/fd").unwrap();
         assert_eq!(rig.vfs.shown_path(&thread), b"/proc/7/task/7/fd");
+    });
+}
+
+#[test]
+fn the_first_byte_written_to_sysrq_trigger_is_the_key() {
+    with_process(|rig, _| {
+        let trigger = rig.open("/proc/sysrq-trigger", O_RDWR).unwrap();
+        let before = rig.machine.console_output().len();
+        assert_eq!(write(&trigger, b"m\n"), Ok(2));
+        assert_eq!(write(&trigger, b""), Ok(0));
+        assert_eq!(rig.machine.console_output()[before..], *b"m");
+        assert_eq!(read_at(&trigger, 0, 1), Err(Errno::EIO));
+        assert_eq!(rig.find("/proc/sysrq-trigger").unwrap().stat().mode & 0o7777, 0o200);
     });
 }
 

@@ -6,6 +6,7 @@
 //! a process and nobody is woken with it held.
 
 mod line;
+mod magic_key;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ use crate::fs::io::{Sink, Source, or_partial, put_counted, take_counted};
 use crate::fs::nap::EventCount;
 use crate::fs::ops::{FileOps, Offsets, PollEvents, WriteAt, Written};
 use line::Line;
+use magic_key::{MagicKey, Typed};
 
 /// Bytes moved at a time.
 const CHUNK: usize = 256;
@@ -42,26 +44,33 @@ pub struct Tty<P: Platform> {
 
 struct State {
     line: Line,
+    magic_key: MagicKey,
     /// `struct winsize`: rows, columns, and pixels of both.
     window: [u8; 8],
     foreground: u32,
     session: u32,
 }
 
-/// A signal that a control character asks for.
+/// What typed bytes ask for, beside being read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TtySignal {
-    /// The foreground process group.
-    pub group: u32,
-    /// The signal's number.
-    pub signal: u8,
+pub enum TtyWish {
+    /// A control character asks for a signal.
+    Signal {
+        /// The foreground process group.
+        group: u32,
+        /// The signal's number.
+        signal: u8,
+    },
+    /// A magic key.
+    MagicKey(u8),
 }
 
 impl<P: Platform> Tty<P> {
     /// Builds the terminal, 80 columns by 24 rows, with the first process in its foreground.
     pub fn new(env: &Arc<Env<P>>) -> Arc<Self> {
         let window = [24, 0, 80, 0, 0, 0, 0, 0];
-        let state = State { line: Line::new(), window, foreground: 1, session: 1 };
+        let (line, magic_key) = (Line::new(), MagicKey::default());
+        let state = State { line, magic_key, window, foreground: 1, session: 1 };
         Arc::new(Self {
             env: Arc::clone(env),
             state: SpinLock::new(state),
@@ -69,9 +78,9 @@ impl<P: Platform> Tty<P> {
         })
     }
 
-    /// Takes what has arrived at the console. Called on the console's interrupt; the signals are
-    /// sent with no lock held.
-    pub fn receive(&self, mut send: impl FnMut(TtySignal)) {
+    /// Takes what has arrived at the console. Called on the console's interrupt; wishes are granted
+    /// with no lock held.
+    pub fn receive(&self, mut grant: impl FnMut(TtyWish)) {
         let mut buf = [0; 64];
         loop {
             let len = self.env.machine().console_read(&mut buf);
@@ -79,12 +88,17 @@ impl<P: Platform> Tty<P> {
                 return;
             }
             let mut echo = Vec::new();
-            let mut signals = Vec::new();
+            let mut wishes = Vec::new();
             let mut state = self.state.lock();
             let group = state.foreground;
             for byte in &buf[..len] {
-                if let Some(signal) = state.line.input(*byte, &mut echo) {
-                    signals.push(TtySignal { group, signal });
+                match state.magic_key.take(*byte) {
+                    Typed::Plain(byte) => {
+                        let signal = state.line.input(byte, &mut echo);
+                        wishes.extend(signal.map(|signal| TtyWish::Signal { group, signal }));
+                    }
+                    Typed::Prefix => {}
+                    Typed::Magic(key) => wishes.push(TtyWish::MagicKey(key)),
                 }
             }
             let is_processed = state.line.termios().oflag & OPOST != 0;
@@ -92,7 +106,7 @@ impl<P: Platform> Tty<P> {
             drop(state);
             self.put_out(&echo, adds_cr);
             self.env.changed(&self.changed);
-            signals.into_iter().for_each(&mut send);
+            wishes.into_iter().for_each(&mut grant);
         }
     }
 

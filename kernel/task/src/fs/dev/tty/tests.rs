@@ -8,6 +8,7 @@ use abi::Errno;
 use abi::ioctl::*;
 use abi::open::{O_NONBLOCK, O_RDWR};
 
+use super::TtyWish;
 use crate::fs::PollEvents;
 use crate::fs::tests::rig::{CPU0, CPU1, Rig, read, write};
 
@@ -19,7 +20,10 @@ fn typed(rig: &Rig, bytes: &[u8]) -> (String, Vec<u8>, Vec<String>) {
     let before = rig.machine.console_output().len();
     rig.machine.console_type(bytes);
     let mut signals = Vec::new();
-    rig.tty.receive(|signal| signals.push(signal.signal));
+    rig.tty.receive(|wish| match wish {
+        TtyWish::Signal { signal, .. } => signals.push(signal),
+        TtyWish::MagicKey(key) => panic!("nobody typed the magic key {key}"),
+    });
     let echo = String::from_utf8(rig.machine.console_output()[before..].to_vec()).unwrap();
     let file = rig.open("/dev/console", O_RDWR | O_NONBLOCK).unwrap();
     let mut reads = Vec::new();
@@ -125,6 +129,21 @@ fn window_and_foreground_are_kept() {
         assert_eq!(file.ioctl(TIOCSPGRP, &(-1i32).to_le_bytes()), Err(Errno::EINVAL));
         assert_eq!(file.ioctl(0x1234, &[]), Err(Errno::ENOTTY));
         rig.machine.console_type(b"\x03");
-        rig.tty.receive(|signal| assert_eq!(signal.group, 7));
+        rig.tty.receive(|wish| assert_eq!(wish, TtyWish::Signal { group: 7, signal: 2 }));
+    });
+}
+
+#[test]
+fn a_key_behind_the_prefix_is_magic_and_nobody_reads_it() {
+    Rig::run(|rig| {
+        let mut wishes = Vec::new();
+        // The prefix alone arrives first: it is remembered.
+        for bytes in [&b"a\x0f"[..], b"mb\x0f\x0fc\x0f\x03\n"] {
+            rig.machine.console_type(bytes);
+            rig.tty.receive(|wish| wishes.push(wish));
+        }
+        assert_eq!(wishes, [TtyWish::MagicKey(b'm'), TtyWish::MagicKey(3)]);
+        let file = rig.open("/dev/console", O_RDWR | O_NONBLOCK).unwrap();
+        assert_eq!(read(&file, 100).unwrap(), b"ab\x0fc\n");
     });
 }

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file runs a verb of `cargo xtask` and keeps what it prints.
+
+use std::process::{ExitStatus, Stdio};
+
+use libtest_mimic::Failed;
+use xtask::build::Checks;
+use xtask::workspace;
+
+use crate::lab::Lab;
+
+/// What a verb did.
+#[derive(Clone, Debug)]
+pub struct VerbRun {
+    status: ExitStatus,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+impl Lab {
+    /// Runs `cargo xtask` with `words`, the machine that this lab was told to use, and `program`
+    /// behind the dashes. The first word is a verb that boots guests.
+    ///
+    /// # Errors
+    ///
+    /// When Cargo cannot be started.
+    pub fn xtask(&self, cpus: u32, words: &[&str], program: &[&str]) -> Result<VerbRun, Failed> {
+        let mut command = workspace::cargo();
+        command.arg("xtask").args(words);
+        command.args(["--smp", &cpus.to_string(), "--qemu"]).arg(&self.choices().qemu);
+        command.arg(match self.choices().checks {
+            Checks::Release => "--release",
+            Checks::Checked => "--checked",
+        });
+        if !program.is_empty() {
+            command.arg("--").args(program);
+        }
+        let output = command.stdin(Stdio::null()).output()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        Ok(VerbRun { status: output.status, stdout, stderr })
+    }
+}
+
+impl VerbRun {
+    /// Returns whether its exit status is 0.
+    pub fn succeeded(&self) -> bool {
+        self.status.success()
+    }
+
+    /// Fails with all that was printed, unless `holds`.
+    ///
+    /// # Errors
+    ///
+    /// Unless `holds`.
+    pub fn expect(&self, what: &str, holds: bool) -> Result<(), Failed> {
+        let Self { status, stdout, stderr } = self;
+        if holds {
+            return Ok(());
+        }
+        Err(Failed::from(format!("expected {what}; {status}\n{stdout}\n{stderr}")))
+    }
+}
