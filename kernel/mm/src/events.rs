@@ -98,6 +98,10 @@ base::events! {
         ThpFaultAlloc = "thp_fault_alloc",
         /// First touches that could have had 2 MiB, and took less for want of a run of frames.
         ThpFaultFallback = "thp_fault_fallback",
+        /// Times that 2 MiB of zeroes for loads were allocated, not that they were mapped.
+        ThpZeroPageAlloc = "thp_zero_page_alloc",
+        /// Times that there was no run of frames for them.
+        ThpZeroPageAllocFailed = "thp_zero_page_alloc_failed",
         /// Folios of 2 MiB split.
         ThpSplitPage = "thp_split_page",
         /// Folios of 2 MiB that somebody held, and that were not split.

@@ -6,12 +6,11 @@ use core::ops::Range;
 
 use base::counter::Counters;
 use base::sync::SpinLock;
-use base::{Pfn, lock_level};
+use base::{Order, Pfn, lock_level};
 use hal::Machine;
 
 use crate::events::MmEvent;
 use crate::folio::FolioArena;
-use crate::frame::word::FrameKind;
 use crate::frame::{AllocMode, BigBlocks, FrameFront, FrameWords, Watermarks};
 use crate::lab::Lab;
 use crate::mm::MmRegistry;
@@ -78,21 +77,11 @@ impl<M: Machine> System<M> {
             lab: Lab::default(),
             machine,
         };
-        system.zero_page = system.make_zero_page();
+        // Every untouched private page reads from it.
+        let zero_page = system.alloc_zeroes(Order::PAGE, AllocMode::Reserve);
+        system.zero_page = zero_page.expect("a machine with managed memory has a frame for zeroes");
         system.set_heap_aside();
         Arc::new(system)
-    }
-
-    /// Makes the page that every untouched private page reads from: zero bytes and, where memory
-    /// has tags, zero tags, so that it can be mapped with PROT_MTE as it is.
-    fn make_zero_page(&self) -> Pfn {
-        let pfn = self.alloc_frame_as(FrameKind::Zero, AllocMode::Reserve);
-        let pfn = pfn.expect("a machine with managed memory has a frame for the zero page");
-        match self.machine.has_tags() {
-            true => self.machine.zero_frame_and_tags(pfn),
-            false => self.machine.zero_frame(pfn),
-        }
-        pfn
     }
 
     /// Returns the machine.

@@ -22,7 +22,7 @@ use world::{CPU0, CPU1, Dice, World, seeds};
 struct Happened([AtomicU64; WHAT.len()]);
 
 /// Its names, in the order of [`what_happened`].
-const WHAT: [&str; 8] = [
+const WHAT: [&str; 9] = [
     "folios of 2 MiB made",
     "folios with contiguous runs made",
     "folios of 2 MiB out as a whole",
@@ -31,6 +31,7 @@ const WHAT: [&str; 8] = [
     "folios of 2 MiB split",
     "smaller ones split",
     "blocks split",
+    "huge zero pages made",
 ];
 
 /// Counts it on one machine.
@@ -46,6 +47,7 @@ fn what_happened(world: &World) -> [u64; WHAT.len()] {
         block(ThpStat::Split),
         smaller(ThpStat::Split, 2),
         world.count(MmEvent::ThpSplitPmd),
+        world.count(MmEvent::ThpZeroPageAlloc),
     ]
 }
 

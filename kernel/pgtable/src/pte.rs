@@ -121,6 +121,12 @@ impl Pte {
         PhysAddr::new(self.0 & bit::ADDRESS).pfn()
     }
 
+    /// Returns the entry that maps `pfn`, the same otherwise.
+    #[must_use]
+    pub const fn with_pfn(self, pfn: Pfn) -> Self {
+        Self(self.0 & !bit::ADDRESS | pfn.base().get())
+    }
+
     /// Returns the memory type.
     pub const fn mem_type(self) -> MemType {
         match (self.0 & bit::ATTR_MASK) >> bit::ATTR_SHIFT {
@@ -155,7 +161,7 @@ impl Pte {
         self.0 & bit::SW_DIRTY != 0 || self.is_hardware_dirty()
     }
 
-    /// Tells whether the entry maps a frame that no folio owns: the zero page.
+    /// Tells whether the entry maps frames that no folio owns: the zero page, or the huge one.
     pub const fn is_special(self) -> bool {
         self.0 & bit::SW_SPECIAL != 0
     }

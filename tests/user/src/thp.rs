@@ -120,8 +120,18 @@ fn chosen(text: &str) -> &str {
 ///
 /// When no area starts there.
 pub fn anon_huge_kib(start: usize) -> usize {
+    smaps_kib(start, "AnonHugePages")
+}
+
+/// Returns a field of /proc/self/smaps, in KiB, of the area that starts at `start`.
+///
+/// # Panics
+///
+/// When no area starts there, or smaps has no such field.
+pub fn smaps_kib(start: usize, field: &str) -> usize {
     let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
     let from = smaps.find(&format!("{start:08x}-")).expect("the area");
-    let field = smaps[from..].lines().find_map(|line| line.strip_prefix("AnonHugePages:"));
-    field.unwrap().trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    let mut lines = smaps[from..].lines();
+    let value = lines.find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    value.unwrap().trim().strip_suffix(" kB").unwrap().parse().unwrap()
 }

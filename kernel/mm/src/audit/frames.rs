@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file accounts for every frame: none is lost, none is in two hands.
 
+use base::Order;
 use hal::Machine;
 
 use super::observed::Observed;
@@ -12,6 +13,7 @@ pub(super) fn audit<M: Machine>(system: &System<M>, seen: &Observed, swap_frames
     let mut free = 0;
     let mut tables = 0;
     let mut swap = 0;
+    let mut zeroes = 0;
     for range in system.machine().managed_frames() {
         for raw in range.start.get()..range.end.get() {
             let pfn = base::Pfn::new(raw);
@@ -23,7 +25,7 @@ pub(super) fn audit<M: Machine>(system: &System<M>, seen: &Observed, swap_frames
                     tables += 1;
                 }
                 FrameKind::SwapTable | FrameKind::TagStore => swap += 1,
-                FrameKind::Zero => assert_eq!(pfn, system.zero_page(), "one zero page"),
+                FrameKind::Zero => zeroes += 1,
                 FrameKind::Heap => {}
             }
         }
@@ -33,6 +35,12 @@ pub(super) fn audit<M: Machine>(system: &System<M>, seen: &Observed, swap_frames
     assert_eq!(folio_pages, in_folios, "frames of folios: by word, by descriptor");
     assert_eq!(tables, seen.tables.len(), "table pages: by word, by tree");
     assert_eq!(swap, swap_frames, "frames of swap tables and tags: by word, by area");
+    let huge = system.thp().huge_zero.first().map_or(0, |_| Order::BLOCK.nr_pages());
+    assert_eq!(
+        zeroes,
+        1 + huge,
+        "pages of zeroes: the small one, and the huge one if there is one"
+    );
     let kept = system.front().nr_free() + system.front().nr_cached();
     assert_eq!(kept, free, "free frames: by allocator, by word");
 }

@@ -30,12 +30,15 @@ impl<M: Machine> System<M> {
     /// Naming the first broken invariant.
     pub fn audit(&self) {
         let mut seen = Observed::default();
+        let mut nr_zero_users = 0;
         let mut last = 0;
         while let Some(mm) = self.mms().next(last) {
             last = mm.id().get();
             seen.walk_mm(&mm);
             self.audit_gauges(&mm, &seen);
+            nr_zero_users += u64::from(self.audit_huge_zero_user(&mm, &seen));
         }
+        assert_eq!(self.thp().huge_zero.nr_users(), nr_zero_users, "users of the huge zero page");
         let mut last = 0;
         while let Some(object) = self.shmems().next(last) {
             last = object.id();
@@ -68,6 +71,14 @@ impl<M: Machine> System<M> {
         for (name, kept, found) in named {
             assert_eq!(kept, found, "{name} of {:?}: kept, found", mm.id());
         }
+    }
+
+    /// Tells whether an address space is a user of the huge zero page; who maps it is one.
+    fn audit_huge_zero_user(&self, mm: &Arc<Mm<M>>, seen: &Observed) -> bool {
+        let is_user = mm.is_huge_zero_user().load(Ordering::Relaxed);
+        let nr_blocks = seen.mms[&mm.id()].zero_blocks;
+        assert!(is_user || nr_blocks == 0, "{:?} maps the huge zero page uncounted", mm.id());
+        is_user
     }
 
     fn audit_folio(&self, id: FolioId, seen: &Observed) {

@@ -30,6 +30,8 @@ pub(super) struct MmUse {
     pub shmem: u64,
     pub swap: u64,
     pub tables: u64,
+    /// Blocks of the huge zero page.
+    pub zero_blocks: u64,
 }
 
 /// Everything that page tables and objects refer to.
@@ -86,7 +88,14 @@ impl Observed {
 
     fn walk_block<M: Machine>(&mut self, mm: &Arc<Mm<M>>, page: Vpn, raw: u64) {
         let pte = Pte::of_block(raw).unwrap_or_else(|| panic!("block {raw:#x} at {page:?}"));
-        self.mms.entry(mm.id()).or_default().block_mapped += 512;
+        let counted = self.mms.entry(mm.id()).or_default();
+        if pte.is_special() {
+            counted.zero_blocks += 1;
+            assert_eq!(Some(pte.pfn()), mm.system().thp().huge_zero.first(), "the huge zero page");
+            assert!(!pte.is_writable(), "the huge zero page is mapped writable");
+            return;
+        }
+        counted.block_mapped += 512;
         for n in 0..512 {
             self.walk_present(mm, page.add(n), pte.advanced(n as u32));
         }

@@ -91,14 +91,12 @@ impl<M: Machine> Mm<M> {
         None
     }
 
-    /// Tells whether a store may get a folio of `order`: the area may have it, and it fits.
-    pub(super) fn wants_order(&self, site: &Site<'_, M>, order: Order) -> bool {
-        site.is_write()
-            && self
-                .allowed_orders(site.area)
-                .intersect(OrderSet::of(order))
-                .fitting(site.page, site.area.pages())
-                .contains(order)
+    /// Tells whether the area may have a folio of `order`, and one fits around the page.
+    pub(super) fn may_have_order(&self, site: &Site<'_, M>, order: Order) -> bool {
+        self.allowed_orders(site.area)
+            .intersect(OrderSet::of(order))
+            .fitting(site.page, site.area.pages())
+            .contains(order)
     }
 
     /// Allocates a zeroed large folio, or counts that there was none.

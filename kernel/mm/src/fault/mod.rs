@@ -8,9 +8,9 @@
 //!    below the stack grows it (`stack.rs`).
 //! 2. Look at the entry without its lock, to know what to allocate.
 //!    A level-2 entry without a table: a block (`block.rs`).
-//! 3. Nothing there: a zeroed page or the zero page (`anonymous.rs`), or a page of the object
-//!    (`shared.rs`). A swap entry: bring the page back (`swap_in.rs`). A frame: set what the
-//!    hardware did not, or copy (`copy_on_write.rs`).
+//! 3. Nothing there: a zeroed page or the zero page (`anonymous.rs`), where one fits a block of
+//!    either (`block.rs`), or a page of the object (`shared.rs`). A swap entry: bring the page back
+//!    (`swap_in.rs`). A frame: set what the hardware did not, or copy (`copy_on_write.rs`).
 //! 4. Take the table's lock and look again. If the entry is another now, somebody else was faster:
 //!    drop everything and let the program try again.
 //!

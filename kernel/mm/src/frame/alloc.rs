@@ -187,6 +187,8 @@ impl<M: Machine> System<M> {
     fn add_to_heap(&self, bytes: usize) -> Result<(), OutOfMemory> {
         // Who comes while another is at it waits for that block instead of finding none left.
         let _alone = self.heap_growth().lock();
+        // They may be all that keeps a block from being free.
+        self.shrink_huge_zero_page();
         while self.machine().kernel_heap_room() < bytes {
             self.front().drain_all();
             if !self.may_take(Order::BLOCK.nr_pages() as u64, AllocMode::NoReclaim) {

@@ -26,7 +26,8 @@ impl<M: Machine> Mm<M> {
             }
             Mapped::Block(slot) => {
                 let block = self.lock_block(slot)?;
-                Some(self.hold(block.pte().advanced(index_of(page) as u32).pfn()))
+                let pte = block.pte().advanced(index_of(page) as u32);
+                (!pte.is_special()).then(|| self.hold(pte.pfn()))
             }
         };
         drop(areas);

@@ -3,8 +3,11 @@
 //!
 //! A block stands in a level-2 entry and is guarded by the lock of the level-2 table. With every
 //! block a level-3 table is set aside, so that the block can be split at any time: what unmaps or
-//! protects part of it must not fail for want of memory. A block becomes a table or nothing; a table
-//! never becomes a block.
+//! protects part of it must not fail for want of memory. A block becomes a table or nothing, or the
+//! block of another folio; a table never becomes a block.
+//!
+//! A block that is special maps the huge zero page (`thp/huge_zero.rs`), of which entries become those
+//! of the small zero page.
 
 use base::{Order, PageRange, Pfn, Vpn};
 use hal::{Machine, PteSlot, PteTable};
@@ -49,8 +52,9 @@ impl<M: Machine> BlockLock<'_, M> {
         let spare = self.table.lock.take_spare(self.mm.system().words());
         self.mm.system().free_frame(spare);
         self.mm.gauges().add_tables(-1);
-        self.mm.gauges().add_blocks(-1);
-        Pte::of_block(old).expect("a locked block stays one until it is taken out")
+        let old = Pte::of_block(old).expect("a locked block stays one until it is taken out");
+        self.mm.count_block(old, -1);
+        old
     }
 }
 
@@ -96,7 +100,7 @@ impl<M: Machine> EmptyBlock<'_, M> {
     pub(crate) fn fill(mut self, pte: Pte, spare: SpareTable<'_, M>) {
         self.table.lock.set_aside(self.mm.system().words(), spare.take());
         self.mm.gauges().add_tables(1);
-        self.mm.gauges().add_blocks(1);
+        self.mm.count_block(pte, 1);
         self.table.exchange_at(self.index, pte.block());
     }
 }
@@ -108,6 +112,14 @@ impl<M: Machine> Mm<M> {
         let (table, index) = (self.lock_table(slot.table), slot.index as usize);
         let is_block = Pte::of_block(table.entries.load(index)).is_some();
         is_block.then_some(BlockLock { mm: self, table, index })
+    }
+
+    /// Counts a block, `pte`, that came (1) or went (-1), unless it maps the huge zero page: its pages
+    /// are no more resident than the small zero page.
+    fn count_block(&self, pte: Pte, change: i64) {
+        if !pte.is_special() {
+            self.gauges().add_blocks(change);
+        }
     }
 
     /// Locks the level-2 table of an entry that is to map a block.
@@ -144,7 +156,22 @@ impl<M: Machine> BlockLock<'_, M> {
     pub(crate) fn split(self, page: Vpn) {
         self.mm.system().count(MmEvent::ThpSplitPmd, 1);
         let nr = Order::BLOCK.nr_pages();
-        self.replace_by_table(page, |table, pte| table.fill_run(Vpn::new(0), nr, pte));
+        let zero_page = self.mm.system().zero_page();
+        self.replace_by_table(page, |table, pte| match pte.is_special() {
+            false => table.fill_run(Vpn::new(0), nr, pte),
+            true => {
+                (0..nr).for_each(|n| table.fill(Vpn::new(n.into()), pte.with_pfn(zero_page).raw()))
+            }
+        });
+    }
+
+    /// Puts a block of other frames, `new`, in the place of this one, of which `page` is one page. When
+    /// this returns, no CPU uses the old one.
+    pub(crate) fn replace(mut self, page: Vpn, new: Pte) {
+        let old = self.make_unused(page);
+        self.mm.count_block(old, -1);
+        self.mm.count_block(new, 1);
+        self.table.exchange_at(self.index, new.block());
     }
 
     /// Puts the table that was set aside in the place of the block, of which `page` is one page, after
@@ -156,18 +183,25 @@ impl<M: Machine> BlockLock<'_, M> {
         fill: impl FnOnce(&mut PageTableLock<'_, M>, Pte),
     ) -> Pte {
         let spare = self.table.lock.take_spare(self.mm.system().words());
-        self.mm.gauges().add_blocks(-1);
-        // Break. Walks that look without the lock (munmap, fork, a fault) must not take the entry for a
-        // hole: it stays a block, of which hardware makes no use, and they wait for the lock.
-        let (pte, _) = self.update(Pte::frozen);
-        // Also where it was not valid before: rule 6 of `tlb`.
-        let pages = Level::L2.span_pages();
-        self.mm.invalidate_now(PageRange::of_len(page.align_down(pages), pages));
+        let pte = self.make_unused(page);
+        self.mm.count_block(pte, -1);
         let mut table = self.mm.lock_leaf_table_nested(spare);
         fill(&mut table, pte);
         drop(table);
         // Make. The release orders the table's content before it.
         self.table.exchange_at(self.index, TablePte::new(spare).raw());
+        pte
+    }
+
+    /// Makes sure that no CPU uses the block, of which `page` is one page, until it is replaced, and
+    /// returns its last entry: the break of break-before-make.
+    fn make_unused(&mut self, page: Vpn) -> Pte {
+        // Walks that look without the lock (munmap, fork, a fault) must not take the entry for a
+        // hole: it stays a block, of which hardware makes no use, and they wait for the lock.
+        let (pte, _) = self.update(Pte::frozen);
+        // Also where it was not valid before: rule 6 of `tlb`.
+        let pages = Level::L2.span_pages();
+        self.mm.invalidate_now(PageRange::of_len(page.align_down(pages), pages));
         pte
     }
 }

@@ -4,7 +4,7 @@
 use alloc::sync::Arc;
 
 use base::sync::RwSpinLock;
-use base::sync::atomic::{AtomicU32, Ordering};
+use base::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use hal::sleep_lock::RwSleepLock;
 use hal::{Invalidate, Machine, Reach};
 
@@ -39,6 +39,7 @@ impl<M: Machine> Mm<M> {
             stats: stats::Gauges::with_root(),
             tickets: Tickets::new(),
             thp_disable: Default::default(),
+            is_huge_zero_user: AtomicBool::new(false),
         });
         system.mms().publish(&mm);
         Ok(mm)
@@ -90,6 +91,7 @@ impl<M: Machine> Mm<M> {
             self.zap(&area, area.pages(), &mut gather);
         }
         gather.finish();
+        self.leave_huge_zero_page();
         *self.tables.write() = None;
         self.free_tables();
         self.system.mms().withdraw(self.id);

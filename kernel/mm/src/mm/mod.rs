@@ -43,7 +43,7 @@ use alloc::sync::Arc;
 use base::Pfn;
 use base::lock_level::TableTree;
 use base::sync::RwSpinLock;
-use base::sync::atomic::AtomicU32;
+use base::sync::atomic::{AtomicBool, AtomicU32};
 use hal::sleep_lock::{RwSleepLock, SleepReadGuard, SleepWriteGuard};
 use hal::{Asid, Machine};
 
@@ -70,6 +70,8 @@ pub struct Mm<M: Machine> {
     stats: stats::Gauges,
     tickets: Tickets,
     thp_disable: DisableCell,
+    /// Counted among the users of the huge zero page (`thp/huge_zero.rs`).
+    is_huge_zero_user: AtomicBool,
 }
 
 impl<M: Machine> Mm<M> {
@@ -117,6 +119,10 @@ impl<M: Machine> Mm<M> {
 
     pub(crate) fn thp_disable_cell(&self) -> &DisableCell {
         &self.thp_disable
+    }
+
+    pub(crate) fn is_huge_zero_user(&self) -> &AtomicBool {
+        &self.is_huge_zero_user
     }
 
     pub(crate) fn tickets(&self) -> &Tickets {

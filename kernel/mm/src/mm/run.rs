@@ -71,11 +71,12 @@ impl<M: Machine> Mm<M> {
         Some(Run { nr: table.run_len(page, pte, most.min(left)), ..run })
     }
 
-    /// Returns the block `pte`, which maps the 2 MiB at `page`, as a run.
-    pub(crate) fn run_of_block(&self, page: Vpn, pte: Pte) -> Run<'_> {
-        let run = self.run_of_one(page, pte).expect("a block maps a folio");
+    /// Returns the block `pte`, which maps the 2 MiB at `page`, as a run. `None`: it is the huge zero
+    /// page, and no folio owns it.
+    pub(crate) fn run_of_block(&self, page: Vpn, pte: Pte) -> Option<Run<'_>> {
+        let run = self.run_of_one(page, pte)?;
         debug_assert!(run.index == 0 && run.folio.order() == Order::BLOCK, "{page:?}: no block");
-        Run { nr: Order::BLOCK.nr_pages(), ..run }
+        Some(Run { nr: Order::BLOCK.nr_pages(), ..run })
     }
 
     #[inline(always)]

@@ -25,11 +25,10 @@ impl<M: Machine> Mm<M> {
             left.start = match mapped {
                 Mapped::Table(table) => self.page_out_some(table, part, evict),
                 Mapped::Block(slot) => {
-                    if part.nr_pages() != Level::L2.span_pages() {
+                    if !self.page_out_block(slot, part, evict) {
                         self.split_block(slot, part.start);
                         continue;
                     }
-                    self.page_out_block(slot, part.start, evict);
                     part.end
                 }
             };
@@ -91,10 +90,16 @@ impl<M: Machine> Mm<M> {
         self.system().lru().isolate(&folio).then_some(folio)
     }
 
-    /// Pages out, or ages, the block at `slot`, which maps the pages from `page` on.
-    fn page_out_block(&self, slot: PteSlot, page: Vpn, evict: bool) {
-        let Some(mut block) = self.lock_block(slot) else { return };
-        let Some(folio) = self.isolate_run(&self.run_of_block(page, block.pte())) else { return };
+    /// Pages out, or ages, the block at `slot`, which maps `part`, or leaves it to others that use it;
+    /// `false` if it must be split.
+    fn page_out_block(&self, slot: PteSlot, part: PageRange, evict: bool) -> bool {
+        let Some(mut block) = self.lock_block(slot) else { return false };
+        // Zeroes are not on the lists, nor taken apart for it.
+        let Some(run) = self.run_of_block(part.start, block.pte()) else { return true };
+        if part.nr_pages() != Level::L2.span_pages() {
+            return false;
+        }
+        let Some(folio) = self.isolate_run(&run) else { return true };
         block.update(Pte::old);
         drop(block);
         if evict {
@@ -104,6 +109,7 @@ impl<M: Machine> Mm<M> {
         } else {
             self.system().lru().add_coldest(self.system(), folio.id());
         }
+        true
     }
 
     /// Tells whether the run is part of a folio that only this address space maps.

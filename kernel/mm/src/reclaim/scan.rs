@@ -71,7 +71,7 @@ impl<M: Machine> System<M> {
         let nr_cpus = self.machine().nr_cpus();
         let mut left = nr_scan as i64;
         // What nothing maps goes first.
-        let mut reclaimed = self.split_deferred();
+        let mut reclaimed = self.shrink_huge_zero_page() + self.split_deferred();
         let mut idle_shards = 0;
         while left > 0 && idle_shards < nr_cpus {
             let shard = self.reclaim().next_shard.fetch_add(1, Ordering::Relaxed) % nr_cpus;

@@ -7,11 +7,13 @@
 //! | what /sys/kernel/mm/transparent_hugepage and the boot options set | `settings.rs` |
 //! | which sizes an area may have, which fit, how hard to try | `policy.rs` |
 //! | how a process opts out | `disable.rs` |
+//! | 2 MiB of zeroes, who uses them | `huge_zero.rs` |
 //! | what is counted for each size | `stats.rs` |
 //!
 //! Text is none of its business: `task` has sysfs, the kernel its boot options.
 
 mod disable;
+mod huge_zero;
 mod order_set;
 mod policy;
 mod settings;
@@ -29,16 +31,22 @@ use base::Order;
 use hal::Machine;
 
 use crate::system::System;
+use huge_zero::HugeZeroPage;
 
 /// Settings and statistics of large folios.
 pub struct Thp {
     settings: Settings,
     stats: ThpStats,
+    pub(crate) huge_zero: HugeZeroPage,
 }
 
 impl Thp {
     pub(crate) fn new(nr_cpus: usize) -> Self {
-        Self { settings: Settings::default(), stats: ThpStats::new(nr_cpus) }
+        Self {
+            settings: Settings::default(),
+            stats: ThpStats::new(nr_cpus),
+            huge_zero: HugeZeroPage::default(),
+        }
     }
 
     /// Returns the settings.

@@ -103,8 +103,14 @@ impl<M: Machine> Mm<M> {
         let spare = SpareTable::new(child)?;
         let Some(mut block) = self.lock_block(slot) else { return Ok(false) };
         let pte = block.pte();
-        let run = self.run_of_block(pages.start, pte);
-        system.map_folio(run.folio, child.id(), run.base(), run.nr)?;
+        match self.run_of_block(pages.start, pte) {
+            Some(run) => {
+                system.map_folio(run.folio, child.id(), run.base(), run.nr)?;
+                child.gauges().add_resident(Resident::Anon, run.nr.into());
+            }
+            // Allocates nothing: this address space is a user.
+            None => _ = child.huge_zero_page()?,
+        }
         let (old, _) = block.update(Pte::write_protected);
         if old.is_writable() {
             gather.note_write_protected(pages);
@@ -112,7 +118,6 @@ impl<M: Machine> Mm<M> {
         let room = child.lock_empty_block_nested(child_slot);
         let room = room.expect("nobody else puts anything into a new child");
         room.fill(old.write_protected().old(), spare);
-        child.gauges().add_resident(Resident::Anon, run.nr.into());
         gather.unlock_block(block);
         Ok(true)
     }

@@ -135,10 +135,11 @@ impl<M: Machine> Mm<M> {
     /// Gives a whole block up, or leaves it to others that use it; `false` if it must be split.
     fn give_up_block(&self, slot: PteSlot, part: PageRange, gather: &mut TlbGather<'_, M>) -> bool {
         let Some(mut block) = self.lock_block(slot) else { return false };
+        // Zeroes need not be given up, nor taken apart for it.
+        let Some(run) = self.run_of_block(part.start, block.pte()) else { return true };
         if part.nr_pages() != Level::L2.span_pages() {
             return false;
         }
-        let run = self.run_of_block(part.start, block.pte());
         if self.may_give_up(&run) {
             let (old, new) = block.update(|pte| pte.clean().old());
             gather.note_run(part, old.raw(), new.raw());

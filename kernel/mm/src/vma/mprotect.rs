@@ -98,11 +98,21 @@ impl<M: Machine> Mm<M> {
     ) -> bool {
         let Some(mut block) = self.lock_block(slot) else { return false };
         let pte = block.pte();
-        if part.nr_pages() != Level::L2.span_pages() || pte.mem_type() != rights.mem {
+        if part.nr_pages() != Level::L2.span_pages() {
             return false;
         }
         let run = self.run_of_block(part.start, pte);
-        self.system().sync_code(run.folio, rights.apply(pte));
+        if pte.mem_type() != rights.mem {
+            if run.is_none() {
+                // The tags of zeroes are zero already.
+                block.replace(part.start, rights.apply(pte));
+                return true;
+            }
+            return false;
+        }
+        if let Some(run) = run {
+            self.system().sync_code(run.folio, rights.apply(pte));
+        }
         let (old, new) = block.update(|pte| rights.apply(pte));
         gather.note_run(part, old.raw(), new.raw());
         gather.unlock_block(block);

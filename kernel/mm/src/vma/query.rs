@@ -114,8 +114,8 @@ impl<M: Machine> Mm<M> {
         views
     }
 
-    /// Calls `visit` with every entry in use within `pages`, and with whether a block maps the page;
-    /// its table is locked.
+    /// Calls `visit` with every entry in use within `pages`, and with whether a block maps the page of
+    /// a folio; its table is locked.
     fn for_each_entry(&self, pages: PageRange, mut visit: impl FnMut(Vpn, Entry, bool)) {
         let mut left = pages;
         while let Some((part, mapped)) = self.next_mapped(left) {
@@ -133,7 +133,7 @@ impl<M: Machine> Mm<M> {
                     let Some(block) = self.lock_block(slot) else { continue };
                     for page in part.pages() {
                         let pte = block.pte().advanced(pgtable::index_of(page) as u32);
-                        visit(page, Entry::Present(pte), true);
+                        visit(page, Entry::Present(pte), !pte.is_special());
                     }
                 }
             }

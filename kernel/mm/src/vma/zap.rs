@@ -47,7 +47,9 @@ impl<M: Machine> Mm<M> {
         let run = self.run_of_block(pages.start, block.pte());
         let old = gather.take_block(&mut block, pages);
         let mut gone = Gone::default();
-        self.let_go(&run, old, gather, &mut gone);
+        if let Some(run) = run {
+            self.let_go(&run, old, gather, &mut gone);
+        }
         gather.unlock_block(block);
         gone.settle(self);
         true

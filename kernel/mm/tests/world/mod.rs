@@ -130,6 +130,8 @@ impl World {
     /// Returns the numbers that must be the same again when everything is unmapped.
     pub fn footprint(&self) -> Footprint {
         self.on(CPU0, || {
+            // Kept for the next load, and nobody's.
+            self.system.shrink_huge_zero_page();
             let info = self.system.meminfo();
             Footprint {
                 free: info.free,

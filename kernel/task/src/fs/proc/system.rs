@@ -204,8 +204,8 @@ fn version<M: Machine>(source: Dyn<M>) -> Shown {
 }
 
 /// Counters of Linux's large folios for what does not happen here: no page cache, no collapsing, no
-/// accounting groups, no blocks of zeroes, no migration between nodes.
-const NEVER_COUNTED: [&str; 20] = [
+/// accounting groups, no migration between nodes.
+const NEVER_COUNTED: [&str; 18] = [
     "nr_shmem_hugepages",
     "nr_shmem_pmdmapped",
     "nr_file_hugepages",
@@ -224,8 +224,6 @@ const NEVER_COUNTED: [&str; 20] = [
     "thp_scan_exceed_none_pte",
     "thp_scan_exceed_swap_pte",
     "thp_scan_exceed_share_pte",
-    "thp_zero_page_alloc",
-    "thp_zero_page_alloc_failed",
 ];
 
 fn vmstat<M: Machine>(source: Dyn<M>) -> Shown {
