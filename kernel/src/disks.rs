@@ -219,6 +219,7 @@ impl Disks {
         let disk = DiskId((ticket.raw() >> TICKET_BITS) as u8);
         let driver = self.disk(disk).expect("the ticket of a disk");
         let outcome = driver.wait(machine, ticket.raw() as u16);
+        self.counters.add(machine.cpu(), BlockEvent::Retired, 1);
         if outcome.is_err() {
             self.counters.add(machine.cpu(), BlockEvent::Failed, 1);
         }

@@ -16,6 +16,8 @@ base::events! {
         SectorsRead = "blk_sectors_read",
         /// Sectors of write requests.
         SectorsWritten = "blk_sectors_written",
+        /// Requests that were waited for: the others started are in flight.
+        Retired = "blk_retired",
         /// Requests that failed in the device.
         Failed = "blk_errors",
         /// Interrupts of disks.

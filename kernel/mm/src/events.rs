@@ -46,6 +46,8 @@ base::events! {
         SwapChecksumError = "swap_checksum_error",
         /// Swap slots that will not be used again because writing to them failed.
         SwapSlotRetired = "swap_slot_retired",
+        /// Times swapoff went through all address spaces and found pages to bring back.
+        SwapoffRound = "swapoff_rounds",
         /// Pages that came back and had been evicted not long before.
         WorkingsetRefault = "workingset_refault_anon",
         /// Copy-on-write faults that copied.

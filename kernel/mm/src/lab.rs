@@ -47,7 +47,8 @@ pub enum Fault {
     /// Users of a swap area hold no reference that swapoff waits for, and free_swap_and_cache() looks at
     /// the map once more (Linux until v6.9, CVE-2024-26960).
     AreaNotHeld,
-    /// Swapoff visits every address space once, and takes what fork has copied meanwhile for gone.
+    /// Swapoff visits every address space once, by number, and takes what fork has copied meanwhile for
+    /// gone.
     SwapoffVisitsOnce,
     /// Two folios cache one slot: who reads it does not look again whether somebody was faster.
     CachedTwice,

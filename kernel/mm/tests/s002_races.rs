@@ -247,11 +247,12 @@ fn fork_behind_swapoff(fault: Option<Fault>) {
     let off = world.machine.spawn_on(CPU2, move || other.system.swap_off(SWAP, || false));
     let (parent, child) = fork.join().unwrap();
     assert_eq!(off.join().unwrap(), Ok(()));
+    assert!(world.count(MmEvent::SwapoffRound) <= 1, "the child comes after its parent");
     end(&world, [parent, child]);
 }
 
 #[test]
-fn race_r12_fork_behind_swapoff_is_met_in_the_next_round() {
+fn race_r12_fork_behind_swapoff_is_met_in_the_same_round() {
     explore_stops(3, || fork_behind_swapoff(None));
 }
 

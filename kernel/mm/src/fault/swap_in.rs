@@ -13,10 +13,11 @@ use pgtable::{ENTRIES_PER_TABLE, Entry, MemType, NonPresent, Pte, SwapEntry, ind
 
 use super::{FaultError, Site};
 use crate::folio::{FolioFlags, FolioLock, FolioRef};
+use crate::frame::AllocMode;
 use crate::lab::Fault;
 use crate::mm::{Mapped, Mm, PageTableLock, Resident, name_neighbours};
 use crate::rmap::base_of;
-use crate::swap::SwapInError;
+use crate::swap::{ReadAhead, SwapInError};
 use crate::thp::ThpStat;
 use crate::vma::Area;
 
@@ -81,30 +82,64 @@ impl<M: Machine> Mm<M> {
         entry: SwapEntry,
     ) -> Result<(FolioRef<'_, M>, bool), SwapInError> {
         let system = self.system();
-        let orders = self.allowed_orders(site.area);
-        if !orders.is_empty() {
-            if let Some(folio) = system.find_cached(entry) {
-                return Ok((folio, false));
+        if !self.allowed_orders(site.area).is_empty()
+            && let Some(folio) = system.find_cached(entry)
+        {
+            return Ok((folio, false));
+        }
+        self.in_largest_order(site, table, entry, |order, mode| match order {
+            Order::PAGE => system.swap_in(entry),
+            _ => system.swap_in_order(entry, order, mode),
+        })
+    }
+
+    /// Calls `read` with the largest order that the area may have here, and for which the entries around
+    /// name the slots of one aligned run; as long as it does not succeed, with smaller ones.
+    fn in_largest_order<T>(
+        &self,
+        site: &Site<'_, M>,
+        table: Pfn,
+        entry: SwapEntry,
+        mut read: impl FnMut(Order, AllocMode) -> Result<T, SwapInError>,
+    ) -> Result<T, SwapInError> {
+        let system = self.system();
+        for order in self.allowed_orders(site.area).fitting(site.page, site.area.pages()).iter() {
+            if !self.names_aligned_run(site.page, table, entry, order) {
+                continue;
             }
-            for order in orders.fitting(site.page, site.area.pages()).iter() {
-                if !self.names_aligned_run(site.page, table, entry, order) {
-                    continue;
+            match read(order, self.large_alloc_mode(site)) {
+                Err(SwapInError::Unfit) if system.commits(Fault::OrderInsistedOn) => {
+                    return Err(SwapInError::Unfit);
                 }
-                let mode = self.large_alloc_mode(site);
-                match system.swap_in_order(entry, order, mode) {
-                    Err(SwapInError::Unfit) if system.commits(Fault::OrderInsistedOn) => {
-                        return Err(SwapInError::Unfit);
-                    }
-                    // The page itself may be readable.
-                    Err(SwapInError::Unfit | SwapInError::Unreadable) => {}
-                    Err(SwapInError::OutOfMemory) => {
-                        system.count_thp(ThpStat::SwpinFallback, order, 1);
-                    }
-                    result => return result,
+                // The page itself may be readable.
+                Err(SwapInError::Unfit | SwapInError::Unreadable) => {}
+                Err(SwapInError::OutOfMemory) => {
+                    system.count_thp(ThpStat::SwpinFallback, order, 1);
                 }
+                result => return result,
             }
         }
-        system.swap_in(entry)
+        read(Order::PAGE, AllocMode::MayReclaim)
+    }
+
+    /// Reads into the swap cache what is to be read ahead for `area`, whose pages share `table`; the mmap
+    /// lock is held. Returns how many pages it went through before there was no memory for more.
+    pub(crate) fn read_ahead(
+        &self,
+        area: &Area<M>,
+        table: Pfn,
+        ahead: &mut ReadAhead<'_, M>,
+    ) -> usize {
+        let reads = &mut ahead.reads;
+        let mut read = |&(page, entry): &(Vpn, SwapEntry)| {
+            let site = Site { area, page, access: Access::Read };
+            let read = self
+                .in_largest_order(&site, table, entry, |order, mode| reads.add(entry, order, mode));
+            read != Err(SwapInError::OutOfMemory)
+        };
+        let nr = ahead.pages.iter().take_while(|page| read(page)).count();
+        reads.finish();
+        nr
     }
 
     /// Tells whether the entries of the aligned 2^`order` pages around `page`, whose own names `entry`,

@@ -74,6 +74,11 @@ impl<M: Machine> Mm<M> {
         self.users.load(Ordering::Acquire) == 0
     }
 
+    /// Tells whether all users are gone but the caller, who came to look.
+    pub(crate) fn is_left_to_visitor(&self) -> bool {
+        self.users.load(Ordering::Acquire) == 1
+    }
+
     /// Unmaps and frees everything. No CPU translates with these tables any more: whoever put its
     /// user had switched away first.
     fn tear_down(&self) {

@@ -30,7 +30,7 @@ mod user_access;
 
 pub(crate) use block::{BlockLock, SpareTable};
 pub(crate) use leaf_table::PageTableLock;
-pub(crate) use registry::MmRegistry;
+pub(crate) use registry::{LiveMm, MmRegistry};
 pub(crate) use run::Run;
 pub use stats::MmStats;
 pub(crate) use stats::Resident;

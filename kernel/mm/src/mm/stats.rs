@@ -110,6 +110,12 @@ impl<M: hal::Machine> super::Mm<M> {
         self.gauges().read(self.read_areas().nr_pages())
     }
 
+    /// Tells whether any entry names a swap slot. The mmap lock is not needed: who copies entries to
+    /// another address space is looked at before that (`MmRegistry::next_younger`).
+    pub(crate) fn has_swapped_pages(&self) -> bool {
+        self.gauges().swap.load(Relaxed) != 0
+    }
+
     /// Returns resident and swapped pages without taking the mmap lock: what an out-of-memory kill
     /// would free, more or less.
     pub fn badness(&self) -> u64 {

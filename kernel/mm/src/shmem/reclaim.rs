@@ -37,22 +37,23 @@ impl<M: Machine> System<M> {
 }
 
 impl<M: Machine> Shmem<M> {
-    /// Brings back every page that is on `area`. A page that cannot be read is lost: reading it is an
-    /// error, and not zeroes.
+    /// Brings back every page that is on `area`, and returns how many there were. A page that cannot be
+    /// read is lost: reading it is an error, and not zeroes.
     pub(crate) fn bring_back_from(
         &self,
         system: &System<M>,
         area: AreaId,
         should_stop: &mut impl FnMut() -> bool,
-    ) -> Result<(), SwapOffError> {
-        let mut index = 0;
+    ) -> Result<usize, SwapOffError> {
+        let (mut index, mut nr) = (0, 0);
         loop {
             let next = self.map.lock().next(index);
-            let Some((at, slot)) = next else { return Ok(()) };
+            let Some((at, slot)) = next else { return Ok(nr) };
             index = at + 1;
             if let Slot::Swap(entry) = slot
                 && entry.area == area
             {
+                nr += 1;
                 match self.bring_back(system, at, entry) {
                     Ok(_) | Err(ShmemError::BeyondEnd | ShmemError::Full) => {}
                     Err(ShmemError::Unreadable) => self.lose(system, at, entry),

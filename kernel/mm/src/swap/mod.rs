@@ -35,6 +35,7 @@ mod cpu_runs;
 mod device_tags;
 mod discard;
 mod mte_tags;
+mod read_ahead;
 mod slot;
 mod slot_table;
 mod swap_in;
@@ -47,6 +48,7 @@ pub mod tag_codec;
 mod tag_store;
 
 pub(crate) use count::SlotDrops;
+pub(crate) use read_ahead::ReadAhead;
 pub(crate) use swap_in::SwapInError;
 pub(crate) use swap_out::{NoSlots, WriteOut};
 pub use swapoff::SwapOffError;

@@ -64,47 +64,94 @@ impl<M: Machine> System<M> {
         order: Order,
         mode: AllocMode,
     ) -> Result<(FolioRef<'_, M>, bool), SwapInError> {
-        let area = self.swap_area(entry.area).filter(|area| area.has_slot(entry.slot));
-        let area = area.ok_or(SwapInError::Stale)?;
-        match self.look_up(&area, entry.slot) {
-            Lookup::Cached(folio) => return Ok((folio, false)),
+        let area = self.swap_area(entry.area).ok_or(SwapInError::Stale)?;
+        match self.cached_or_unread(&area, entry.slot, order, mode)? {
+            InCache::Cached(folio) => Ok((folio, false)),
+            InCache::Unread(unread) => self.read_alone(&area, unread).map(|folio| (folio, true)),
+        }
+    }
+
+    /// Returns the folio that caches a slot, or puts a new one into the cache for the aligned run of
+    /// 2^`order` slots around it, which is still to be read.
+    ///
+    /// # Errors
+    ///
+    /// [`SwapInError`], but [`SwapInError::Unreadable`].
+    pub(super) fn cached_or_unread(
+        &self,
+        area: &SwapArea,
+        slot: u32,
+        order: Order,
+        mode: AllocMode,
+    ) -> Result<InCache<'_, M>, SwapInError> {
+        if !area.has_slot(slot) {
+            return Err(SwapInError::Stale);
+        }
+        match self.look_up(area, slot) {
+            Lookup::Cached(folio) => return Ok(InCache::Cached(folio)),
             Lookup::Free => return Err(SwapInError::Stale),
             Lookup::OnDisk => {}
         }
         stop_point("only on disk");
         let folio = self.alloc_folio(order, FolioFlags::empty(), MteState::Untagged, mode)?;
         let folio = FolioLock::of_new(folio);
-        let first = entry.slot & !(order.nr_pages() - 1);
-        let Some(word) = self.add_to_cache(&area, first, &folio) else {
-            return Err(SwapInError::Unfit);
-        };
-        self.read_slots(&area, first, word, folio).map(|folio| (folio, true))
+        let first = slot & !(order.nr_pages() - 1);
+        let word = self.add_to_cache(area, first, &folio).ok_or(SwapInError::Unfit)?;
+        self.count(MmEvent::PgAlloc, order.nr_pages().into());
+        Ok(InCache::Unread(Unread { first, word, folio }))
     }
 
-    fn read_slots<'s>(
+    /// Reads a folio by a request of its own.
+    fn read_alone<'s>(
         &'s self,
         area: &SwapArea,
-        first: u32,
-        word: SlotWord,
-        folio: FolioLock<'s, M>,
+        unread: Unread<'s, M>,
     ) -> Result<FolioRef<'s, M>, SwapInError> {
-        let nr = folio.order().nr_pages();
-        self.count(MmEvent::PgAlloc, nr.into());
-        if word.is_zero_page() {
-            self.machine().zero_frames(folio.head(), nr);
-            self.count(MmEvent::SwpInZero, nr.into());
-        } else {
-            if !self.read_written(area, first, &folio) {
-                self.abandon_cache(area, first, &folio);
+        let (first, nr) = (unread.first, unread.folio.order().nr_pages());
+        if !unread.word.is_zero_page() {
+            self.count(MmEvent::SwapRequest, 1);
+            let sector = area.sector(first);
+            let segments = [unread.segment()];
+            let read = self.machine().transfer(area.disk, BlockOp::Read, sector, &segments);
+            if let Err(why) = read {
+                log::warn!("swap: reading {nr} slots from {first} of area {:?}: {why:?}", area.id);
+                self.abandon_cache(area, first, &unread.folio);
+                // Of a large folio, other pages may be readable.
+                self.count(MmEvent::SwpInError, u64::from(nr == 1));
                 return Err(SwapInError::Unreadable);
             }
-            self.count(MmEvent::PswpIn, nr.into());
-            self.count_thp(ThpStat::Swpin, folio.order(), 1);
         }
-        if self.restore_tags_from_device(area, first, &folio).is_err() {
-            self.count(MmEvent::SwpInError, u64::from(nr == 1));
+        let read = self.finish_read(area, unread);
+        read.inspect_err(|_| self.count(MmEvent::SwpInError, u64::from(nr == 1)))
+    }
+
+    /// Makes a folio whose bytes were read, or are zeroes, what it was when it went: compares its
+    /// checksum, restores its tags. Otherwise takes it out of the cache.
+    ///
+    /// # Errors
+    ///
+    /// [`SwapInError::Unreadable`].
+    pub(super) fn finish_read<'s>(
+        &'s self,
+        area: &SwapArea,
+        unread: Unread<'s, M>,
+    ) -> Result<FolioRef<'s, M>, SwapInError> {
+        let Unread { first, word, folio } = unread;
+        let nr = folio.order().nr_pages();
+        if word.is_zero_page() {
+            self.machine().zero_frames(folio.head(), nr);
+        }
+        let is_good = (word.is_zero_page() || self.is_as_written(area, first, &folio))
+            && self.restore_tags_from_device(area, first, &folio).is_ok();
+        if !is_good {
             self.abandon_cache(area, first, &folio);
             return Err(SwapInError::Unreadable);
+        }
+        if word.is_zero_page() {
+            self.count(MmEvent::SwpInZero, nr.into());
+        } else {
+            self.count(MmEvent::PswpIn, nr.into());
+            self.count_thp(ThpStat::Swpin, folio.order(), 1);
         }
         if self.refault().restore == Restore::AtRead {
             for (slot, pfn) in (first..).zip(folio.frames()) {
@@ -119,21 +166,33 @@ impl<M: Machine> System<M> {
         self.lru().add_new(self, folio.id(), &folio);
         Ok(folio.unlock())
     }
+}
 
-    /// Reads what was written to slots. `false`: the disk does not give it back, or not as it was.
-    fn read_written(&self, area: &SwapArea, first: u32, folio: &FolioLock<'_, M>) -> bool {
-        let nr = folio.order().nr_pages();
-        self.count(MmEvent::SwapRequest, 1);
-        let segments = [Segment { first: folio.head(), nr_frames: nr }];
-        let read = self.machine().transfer(area.disk, BlockOp::Read, area.sector(first), &segments);
-        if let Err(why) = read {
-            log::warn!("swap: reading {nr} slots from {first} of area {:?}: {why:?}", area.id);
-        }
-        let is_good = read.is_ok() && self.is_as_written(area, first, folio);
-        if !is_good && nr == 1 {
-            // Of a large folio, other pages may be readable.
-            self.count(MmEvent::SwpInError, 1);
-        }
-        is_good
+/// A folio in the cache that one thread is to read: locked, and not up to date.
+#[must_use = "the folio stays in the cache without content"]
+pub(super) struct Unread<'s, M: Machine> {
+    pub first: u32,
+    /// What the first slot's word said while nothing cached it.
+    pub word: SlotWord,
+    pub folio: FolioLock<'s, M>,
+}
+
+impl<M: Machine> Unread<'_, M> {
+    /// Returns the memory of its pages.
+    pub fn segment(&self) -> Segment {
+        Segment { first: self.folio.head(), nr_frames: self.folio.order().nr_pages() }
     }
+
+    /// Returns the slot after its last.
+    pub fn end(&self) -> u32 {
+        self.first + self.folio.order().nr_pages()
+    }
+}
+
+/// What a slot has in the cache.
+pub(super) enum InCache<'s, M: Machine> {
+    /// A folio that somebody put there before.
+    Cached(FolioRef<'s, M>),
+    /// One of the caller's, who has to read it.
+    Unread(Unread<'s, M>),
 }

@@ -2,9 +2,11 @@
 //! This file takes a swap area out of service: everything on it comes back first.
 //!
 //! 1. No more slots are handed out; from here on the number in use only falls.
-//! 2. Every address space and every shared-memory object is visited, and what it has on the area
-//!    is read and put back. Fork may copy entries to an address space that was visited already, so
-//!    this repeats until nothing is in use.
+//! 2. Every address space that has swapped pages, the oldest first, and every shared-memory object is
+//!    visited, and what it has on the area is read and put back, many pages at a time
+//!    (`read_ahead.rs`). A child is younger than its parent, so one round finds everything but
+//!    what reclaim unmaps meanwhile, and what is just being torn down: this repeats until nothing is in
+//!    use.
 //! 3. Folios that only the swap cache still knows are let go.
 //! 4. The area leaves the list, and swapoff waits for the last reference that somebody took before
 //!    (`area_ref.rs`).
@@ -16,9 +18,12 @@ use pgtable::SwapEntry;
 
 use super::area::SwapArea;
 use super::cache::Lookup;
+use super::read_ahead::ReadAhead;
+use crate::events::MmEvent;
 use crate::folio::{FolioFlags, FolioRef};
 use crate::frame::OutOfMemory;
 use crate::lab::Fault;
+use crate::mm::LiveMm;
 use crate::system::System;
 
 /// Why an area stays in service.
@@ -55,27 +60,15 @@ impl<M: Machine> System<M> {
         if area.nr_in_use() > self.reclaimable_frames() + elsewhere {
             return Err(SwapOffError::OutOfMemory);
         }
+        let mut ahead = ReadAhead::new(self, &area)?;
         if !area.close() {
             return Err(SwapOffError::NotInService);
         }
-        loop {
-            let before = area.nr_in_use();
-            if before == 0 {
-                break;
-            }
-            let back = self.bring_all_back(&area, &mut should_stop);
-            if let Err(why) = back {
-                area.reopen();
-                return Err(why);
-            }
-            if self.commits(Fault::SwapoffVisitsOnce) {
-                break;
-            }
-            if area.nr_in_use() == before {
-                // What is left belongs to processes that are going away on other CPUs.
-                relax();
-            }
+        if let Err(why) = self.empty_area(&area, &mut ahead, &mut should_stop) {
+            area.reopen();
+            return Err(why);
         }
+        drop(ahead);
         self.remove_area(&area);
         self.wait_for_users(&area);
         area.give_up_clusters();
@@ -85,29 +78,54 @@ impl<M: Machine> System<M> {
         Ok(())
     }
 
+    /// Goes round until no slot is in use.
+    fn empty_area(
+        &self,
+        area: &SwapArea,
+        ahead: &mut ReadAhead<'_, M>,
+        should_stop: &mut impl FnMut() -> bool,
+    ) -> Result<(), SwapOffError> {
+        while area.nr_in_use() != 0 {
+            match self.bring_all_back(area, ahead, should_stop)? {
+                // What is left belongs to processes that are going away on other CPUs.
+                0 => relax(),
+                _ => self.count(MmEvent::SwapoffRound, 1),
+            }
+            if self.commits(Fault::SwapoffVisitsOnce) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes round once, and returns how many pages it found.
     fn bring_all_back(
         &self,
         area: &SwapArea,
+        ahead: &mut ReadAhead<'_, M>,
         should_stop: &mut impl FnMut() -> bool,
-    ) -> Result<(), SwapOffError> {
-        let mut last = 0;
-        while let Some(mm) = self.mms().next(last) {
-            last = mm.id().get();
-            if mm.get_user() {
-                stop_point("address space chosen");
-                let back = mm.bring_back_from(area.id, should_stop);
-                mm.put_user();
-                back?;
+    ) -> Result<usize, SwapOffError> {
+        let (mut nr, mut last) = (0, None);
+        let next = |last: Option<&LiveMm<M>>| match self.commits(Fault::SwapoffVisitsOnce) {
+            true => self.mms().next_by_number(last),
+            false => self.mms().next_younger(last),
+        };
+        while let Some(mm) = next(last.as_ref()) {
+            stop_point("address space chosen");
+            if mm.has_swapped_pages() {
+                nr += mm.bring_back_from(ahead, should_stop)?;
             }
+            last = Some(mm);
         }
+        drop(last);
         let mut last = 0;
         while let Some(object) = self.shmems().next(last) {
             last = object.id();
-            object.bring_back_from(self, area.id, should_stop)?;
+            nr += object.bring_back_from(self, area.id, should_stop)?;
         }
         self.drop_unused_cache(area);
         self.machine().cond_resched();
-        if should_stop() { Err(SwapOffError::Interrupted) } else { Ok(()) }
+        if should_stop() { Err(SwapOffError::Interrupted) } else { Ok(nr) }
     }
 
     /// Takes the folio that caches a slot out of the cache if no entry names any of its slots.

@@ -1,59 +1,100 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file brings back what an address space has on one swap area, for swapoff.
 
-use base::{PageRange, Vpn};
+use base::{PageRange, Pfn, Vpn};
 use hal::Machine;
-use pgtable::{AreaId, Entry, NonPresent, SwapEntry};
+use pgtable::{Entry, NonPresent, SwapEntry};
 
+use super::Area;
 use crate::fault::FaultError;
 use crate::mm::{Mapped, Mm};
-use crate::swap::SwapOffError;
+use crate::swap::{ReadAhead, SwapOffError};
 
 impl<M: Machine> Mm<M> {
-    /// Maps every page whose entry names a slot of `area`. A page that cannot be read becomes
-    /// poisoned: touching it is a bus error, and swapoff goes on.
+    /// Maps every page whose entry names a slot of the area, and returns how many it found. A page that
+    /// cannot be read becomes poisoned: touching it is a bus error, and swapoff goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`SwapOffError`]; what has come back stays back.
     pub(crate) fn bring_back_from(
         &self,
-        area: AreaId,
+        ahead: &mut ReadAhead<'_, M>,
         should_stop: &mut impl FnMut() -> bool,
-    ) -> Result<(), SwapOffError> {
+    ) -> Result<usize, SwapOffError> {
         let areas = self.read_areas();
+        let mut nr = 0;
         for vma in areas.iter() {
-            let mut page = vma.pages().start;
-            while let Some((at, entry)) = self.next_on_area(area, page, vma.pages().end) {
-                match self.fault_in_swapped(vma, at) {
-                    // Its slots too: what has come back stays back if swapoff is interrupted.
-                    Ok(()) => self.system().free_unused_slots(entry),
-                    Err(FaultError::OutOfMemory) => return Err(SwapOffError::OutOfMemory),
-                    Err(_) => self.poison(at, entry),
+            let mut left = vma.pages();
+            while let Some((part, mapped)) = self.next_mapped(left) {
+                left.start = part.end;
+                if let Mapped::Table(table) = mapped {
+                    nr += self.bring_back_table(ahead, vma, table, part, should_stop)?;
                 }
-                page = at;
+                if self.is_left_to_visitor() {
+                    // Nobody will look at the rest, and all slots are given up at once.
+                    return Ok(nr);
+                }
+            }
+        }
+        Ok(nr)
+    }
+
+    /// Maps what `pages`, which share a table, have on the area. An entry that changes meanwhile is for
+    /// the next round.
+    fn bring_back_table(
+        &self,
+        ahead: &mut ReadAhead<'_, M>,
+        vma: &Area<M>,
+        table: Pfn,
+        mut pages: PageRange,
+        should_stop: &mut impl FnMut() -> bool,
+    ) -> Result<usize, SwapOffError> {
+        let mut nr = 0;
+        loop {
+            self.choose_on_area(ahead, table, pages);
+            let Some((last, _)) = ahead.pages.last() else { return Ok(nr) };
+            pages.start = last.add(1);
+            let nr_read = self.read_ahead(vma, table, ahead);
+            for (page, entry) in &ahead.pages[..nr_read] {
+                self.bring_back_page(vma, *page, *entry)?;
                 if should_stop() {
                     return Err(SwapOffError::Interrupted);
                 }
             }
+            if nr_read < ahead.pages.len() {
+                return Err(SwapOffError::OutOfMemory);
+            }
+            nr += nr_read;
+            self.machine().cond_resched();
         }
-        Ok(())
     }
 
-    /// Returns the first page from `page` on whose entry names a slot of `area`.
-    fn next_on_area(&self, area: AreaId, page: Vpn, end: Vpn) -> Option<(Vpn, SwapEntry)> {
-        let mut left = PageRange::new(page, end);
-        while let Some((part, mapped)) = self.next_mapped(left) {
-            left.start = part.end;
-            let Mapped::Table(table) = mapped else { continue };
-            let lock = self.lock_leaf_table(table);
-            let found = part.pages().find_map(|page| match lock.entry(page) {
-                Entry::NonPresent(NonPresent::Swap { entry, .. }) if entry.area == area => {
-                    Some((page, entry))
-                }
-                _ => None,
-            });
-            if found.is_some() {
-                return found;
+    /// Chooses the first of `pages`, which share a table, whose entries name slots of the area.
+    fn choose_on_area(&self, ahead: &mut ReadAhead<'_, M>, table: Pfn, pages: PageRange) {
+        let area = ahead.area();
+        let lock = self.lock_leaf_table(table);
+        ahead.choose(pages.pages().filter_map(|page| match lock.entry(page) {
+            Entry::NonPresent(NonPresent::Swap { entry, .. }) if entry.area == area => {
+                Some((page, entry))
             }
+            _ => None,
+        }));
+    }
+
+    fn bring_back_page(
+        &self,
+        vma: &Area<M>,
+        page: Vpn,
+        entry: SwapEntry,
+    ) -> Result<(), SwapOffError> {
+        match self.fault_in_swapped(vma, page) {
+            // Its slots too: what has come back stays back if swapoff is interrupted.
+            Ok(()) => self.system().free_unused_slots(entry),
+            Err(FaultError::OutOfMemory) => return Err(SwapOffError::OutOfMemory),
+            Err(_) => self.poison(page, entry),
         }
-        None
+        Ok(())
     }
 
     /// Gives up a page whose content cannot be read.
