@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This harness runs the verbs of `cargo xtask` that look into a guest, as a user would.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use libtest_mimic::Failed;
 use tests::harness::{self, Scenario};
-use tests::lab::Lab;
+use tests::lab::{Boot, Lab};
 use xtask::build::Variant;
 use xtask::scratch::Scratch;
+use xtask::trace::log::{Log, MARKS};
 
 const PREFIX: &str = "verbs";
 
-const SCENARIOS: [Scenario; 2] = [
+const SCENARIOS: [Scenario; 5] = [
     Scenario { name: "counters_are_shown_saved_and_compared", run: counters_are_shown },
     Scenario { name: "counters_of_a_missing_program_are_refused", run: counters_are_refused },
+    Scenario { name: "a_trace_can_be_read", run: a_trace_can_be_read },
+    Scenario { name: "an_unknown_category_is_refused", run: an_unknown_category_is_refused },
+    Scenario { name: "the_magic_key_writes_the_trace", run: the_magic_key_writes_the_trace },
 ];
 
 fn main() -> ExitCode {
@@ -42,4 +47,108 @@ fn counters_are_refused(lab: &Lab, cpus: u32) -> Result<(), Failed> {
     let run = lab.xtask(cpus, &["counters"], &["/no/such/program"])?;
     run.expect("a failure", !run.succeeded())?;
     run.expect("the reason", run.stderr.contains("cannot read /no/such/program"))
+}
+
+/// Pages that the program of a traced run swaps out, twice.
+const TRACED_PAGES: usize = 24;
+
+fn a_trace_can_be_read(lab: &Lab, cpus: u32) -> Result<(), Failed> {
+    let program = lab.programs()?.path("sysrq").display().to_string();
+    let out = tempdir(&format!("trace-{cpus}"))?;
+    let dir = out.display().to_string();
+    let words = ["trace", "--machine", "test", "--out", &dir];
+    let run = lab.xtask(cpus, &words, &[&program, &TRACED_PAGES.to_string()])?;
+    run.expect("success", run.succeeded())?;
+    let read = |name: &str| std::fs::read_to_string(out.join(name));
+    let spans = spans_of(&read("trace.json")?)?;
+    // One page at a time: this machine has no large folios unless they are asked for.
+    let nr = |name: &str| spans.iter().filter(|span| span.name == name).count();
+    run.expect("a swap_out for each page", nr("swap_out") == 2 * TRACED_PAGES)?;
+    run.expect("a wait for each write", nr("block_wait") >= 2 * TRACED_PAGES)?;
+    run.expect(
+        "as much in stacks as in spans",
+        folded_ns(&read("trace.folded")?) == outer_ns(&spans),
+    )?;
+    for name in ["timeline.svg", "flame.svg"] {
+        let text = read(name)?;
+        let picture = roxmltree::Document::parse(&text)?;
+        let titles = picture.descendants().filter(|node| node.has_tag_name("title")).count();
+        run.expect(&format!("rectangles in {name}"), titles > 1)?;
+    }
+    Ok(std::fs::remove_dir_all(&out)?)
+}
+
+fn tempdir(name: &str) -> std::io::Result<PathBuf> {
+    let dir = std::env::temp_dir().join(format!("granule-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&dir)?;
+    Ok(dir)
+}
+
+/// A complete event of a Chrome trace, times in ns.
+struct Span {
+    name: String,
+    thread: u64,
+    start: u64,
+    end: u64,
+}
+
+fn spans_of(json: &str) -> Result<Vec<Span>, Failed> {
+    let value: serde_json::Value = serde_json::from_str(json)?;
+    let events = value["traceEvents"].as_array().ok_or("no traceEvents")?;
+    let ns =
+        |value: &serde_json::Value| (value.as_f64().unwrap_or(f64::NAN) * 1000.0).round() as u64;
+    let spans = events.iter().filter(|event| event["ph"] == "X").map(|event| Span {
+        name: event["name"].as_str().unwrap_or_default().to_owned(),
+        thread: event["tid"].as_u64().unwrap_or(u64::MAX),
+        start: ns(&event["ts"]),
+        end: ns(&event["ts"]) + ns(&event["dur"]),
+    });
+    Ok(spans.collect())
+}
+
+/// Adds up the spans that no other one of their thread encloses.
+fn outer_ns(spans: &[Span]) -> u64 {
+    let encloses = |outer: &Span, inner: &Span| {
+        let is_longer = outer.end - outer.start > inner.end - inner.start;
+        outer.thread == inner.thread
+            && is_longer
+            && outer.start <= inner.start
+            && inner.end <= outer.end
+    };
+    let is_outer = |span: &&Span| !spans.iter().any(|other| encloses(other, span));
+    spans.iter().filter(is_outer).map(|span| span.end - span.start).sum()
+}
+
+fn folded_ns(text: &str) -> u64 {
+    text.lines().filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
+}
+
+fn an_unknown_category_is_refused(lab: &Lab, cpus: u32) -> Result<(), Failed> {
+    let run = lab.xtask(cpus, &["trace", "--events", "swap,tbl"], &[])?;
+    run.expect("a failure", !run.succeeded())?;
+    run.expect("the word and what there is", run.stderr.contains("'tbl'"))?;
+    run.expect("the categories", run.stderr.contains("reclaim"))
+}
+
+/// The magic key and the end of the machine write what was kept until then.
+fn the_magic_key_writes_the_trace(_: &Lab, cpus: u32) -> Result<(), Failed> {
+    let lab = Lab::new(Variant::Trace);
+    let mut boot = Boot::on("test")?;
+    boot.machine.cpus = cpus;
+    boot.initramfs = Some(lab.programs()?.as_init("sysrq")?);
+    boot.kernel_args.extend(["trace=swap", "trace.events=100"].map(str::to_owned));
+    // The UART drops what its FIFO holds when it is set up: a byte that nobody will miss.
+    boot.typed = b"\n\x0fz".to_vec();
+    let transcript = lab.boot(boot)?;
+    let blocks: Vec<&[String]> =
+        transcript.lines.split(|line| *line == MARKS.begin).skip(1).collect();
+    transcript.expect("two traces", blocks.len() == 2)?;
+    let log = |block: &[String]| {
+        Log::of_lines(block.split(|line| *line == MARKS.end).next().unwrap_or_default())
+    };
+    let [first, last] = [log(blocks[0]), log(blocks[1])];
+    transcript.expect("nothing swapped at first", first.events.is_empty())?;
+    let is_swap_out = last.events.iter().all(|event| event.name == "swap_out");
+    transcript.expect("nothing but what was chosen", is_swap_out)?;
+    transcript.expect("8 pages, twice", last.events.len() == 16 && last.nr_lost == 0)
 }

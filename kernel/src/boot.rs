@@ -216,6 +216,19 @@ pub fn large_folios(command_line: &CommandLine<'_>, settings: &mm::Settings) {
     }
 }
 
+/// Starts to keep the events that boot options ask for, in a kernel that can.
+#[cfg_attr(
+    not(feature = "trace"),
+    expect(unused_variables, reason = "a kernel that keeps nothing needs no room")
+)]
+pub fn trace(command_line: &CommandLine<'_>, nr_cpus: usize) {
+    let Some(value) = command_line.value("trace") else { return };
+    #[cfg(feature = "trace")]
+    crate::trace::init(value, command_line.value("trace.events"), nr_cpus);
+    #[cfg(not(feature = "trace"))]
+    log::warn!("trace={value}: this kernel was built without the feature `trace`, left out");
+}
+
 /// Puts the machine together.
 ///
 /// # Panics

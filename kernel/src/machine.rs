@@ -23,14 +23,18 @@ use base::{Pfn, PhysAddr, VirtAddr};
 use drivers::gicv3::{self, Gicv3};
 use hal::thread::OutOfKernelMemory;
 use hal::tlb::TlbiCount;
+#[cfg(feature = "trace")]
+use hal::trace::TraceEvent;
 use hal::{
     Asid, BlockDevs, BlockOp, Clock, Cpus, Devices, DiskId, FpState, Interrupt, Invalidate,
     IoError, IoTicket, PageTags, PhysMem, PowerAction, PteMem, Reach, RunUser, Segment, TagControl,
-    TagMem, Threads, Tlb, Trap, UserFault, UserMem, UserRegs, Wait, WaitChannel,
+    TagMem, Threads, Tlb, Trace, TraceKind, Trap, UserFault, UserMem, UserRegs, Wait, WaitChannel,
 };
 use task::Scheduler;
 
 use crate::disks::Disks;
+#[cfg(feature = "trace")]
+use crate::trace;
 use crate::{console, heap, panic, power, smp};
 
 /// The machine this kernel runs on.
@@ -271,11 +275,47 @@ impl BlockDevs for Granule {
         sector: u64,
         segments: &[Segment],
     ) -> Result<IoTicket, IoError> {
-        self.disks.submit(self, disk, op, sector, segments)
+        let ticket = self.disks.submit(self, disk, op, sector, segments)?;
+        self.mark(TraceKind::BlockStart, || [ticket.raw().into(), operation_of(op)]);
+        Ok(ticket)
     }
 
     fn wait(&self, ticket: IoTicket) -> Result<(), IoError> {
-        self.disks.wait(self, ticket)
+        let mut span = self.span(TraceKind::BlockWait, || [ticket.raw().into(), 0]);
+        let outcome = self.disks.wait(self, ticket);
+        span.set(|| outcome.is_err().into());
+        outcome
+    }
+}
+
+/// Returns the number of an operation, for the trace.
+fn operation_of(op: BlockOp) -> u64 {
+    match op {
+        BlockOp::Read => 0,
+        BlockOp::Write => 1,
+        BlockOp::Flush => 2,
+        BlockOp::Discard { .. } => 3,
+    }
+}
+
+/// A plain kernel keeps nothing, as the trait provides: the marks above and in `mm` are no code then.
+#[cfg(not(feature = "trace"))]
+impl Trace for Granule {}
+
+#[cfg(feature = "trace")]
+impl Trace for Granule {
+    #[inline(always)]
+    fn traces(&self, kind: TraceKind) -> bool {
+        trace::is_kept(kind)
+    }
+
+    fn keep(&self, event: TraceEvent) {
+        let thread = SCHEDULER.get().map_or(0, |scheduler| scheduler.current().number());
+        trace::keep(thread as u16, &event);
+    }
+
+    fn write_trace(&self) {
+        trace::write();
     }
 }
 

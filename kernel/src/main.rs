@@ -9,7 +9,6 @@
     allow(dead_code, reason = "tested on the host, used on the machine")
 )]
 
-#[cfg(target_os = "none")]
 extern crate alloc;
 
 mod command_line;
@@ -17,6 +16,8 @@ mod device_tree;
 mod heap;
 mod memory_layout;
 mod thp_options;
+#[cfg(any(not(target_os = "none"), feature = "trace"))]
+mod trace_ring;
 
 #[cfg(target_os = "none")]
 mod boot;
@@ -40,6 +41,8 @@ mod provoke;
 mod smp;
 #[cfg(target_os = "none")]
 mod start;
+#[cfg(all(target_os = "none", feature = "trace"))]
+mod trace;
 
 /// Brings the machine up. Entered from boot/head.S on the boot CPU, with the physical addresses of
 /// the device tree and of the image, and the exception level that the loader used.
@@ -73,6 +76,7 @@ extern "C" fn kernel_main(device_tree: u64, image: u64, entry_level: u64) -> ! {
     #[cfg(feature = "lab")]
     lab::set_up(&command_line, system);
     let machine = system.machine();
+    boot::trace(&command_line, machine.nr_cpus);
     machine.init_cpu();
     boot::console_input(machine);
     machine.disks.enable_interrupts(&machine.gic);

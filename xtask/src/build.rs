@@ -51,6 +51,10 @@ pub enum Variant {
     Tests,
     /// Experiments and historical bugs, chosen by boot options `lab.*`.
     Lab,
+    /// Events kept in a ring, chosen by boot options `trace`.
+    Trace,
+    /// Both.
+    LabTrace,
 }
 
 /// A kernel that was built.
@@ -115,6 +119,8 @@ impl Variant {
             Self::Plain => None,
             Self::Tests => Some("ktest"),
             Self::Lab => Some("lab"),
+            Self::Trace => Some("trace"),
+            Self::LabTrace => Some("lab,trace"),
         }
     }
 }
@@ -134,7 +140,7 @@ pub fn kernel(build: KernelBuild) -> Result<Kernel, Error> {
     let mut name = profile.to_owned();
     if let Some(feature) = build.variant.feature() {
         command.args(["--features", feature]);
-        name = format!("{profile}-{feature}");
+        name = format!("{profile}-{}", feature.replace(',', "-"));
     }
     let built = programs(command)?;
     let built = built.get("kernel").ok_or_else(|| Error::Answer {

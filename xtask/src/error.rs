@@ -70,6 +70,8 @@ pub enum Error {
     },
     /// A file, or a guest's output, has no block of counters.
     NoCounters(String),
+    /// A guest that ended like this wrote no trace.
+    NoTrace(String),
     /// A kernel option or an argument of init has a character that a command line cannot carry.
     CommandLineWord(String),
 }
@@ -113,6 +115,7 @@ impl fmt::Display for Error {
             Self::Profile { path, source } => write!(f, "{}: {source}", path.display()),
             Self::Image { path, source } => write!(f, "{}: {source}", path.display()),
             Self::NoCounters(place) => write!(f, "there are no counters in {place}"),
+            Self::NoTrace(ending) => write!(f, "the guest wrote no trace: {ending}"),
             Self::CommandLineWord(word) => write!(
                 f,
                 "{word:?} cannot go on a kernel command line: it has a quote or a control character"

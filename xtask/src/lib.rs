@@ -7,6 +7,7 @@
 //! | `build` | `build.rs` | the kernel ELF, flattened by `image.rs`, and the EL0 programs |
 //! | `run`, `bench` | `run.rs`, `bench.rs` | boot a guest and show what it prints |
 //! | `counters` | `counters.rs` | what the kernel counted in a run; docs/COUNTERS.md |
+//! | `trace` | `trace.rs` | events of a run, for viewers |
 //! | `gdb` | `gdb.rs` | a stopped guest and a debugger |
 //! | `test` | `test.rs` | every check and every test, counted |
 //! | `check` | `check.rs` | the rules that no compiler checks |
@@ -45,5 +46,6 @@ pub mod size;
 pub mod swap_image;
 pub mod symbolize;
 pub mod test;
+pub mod trace;
 pub mod watchdog;
 pub mod workspace;

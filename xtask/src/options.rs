@@ -93,6 +93,27 @@ impl GuestOptions {
         needs: &[Need],
         init: &[String],
     ) -> Result<Setup, Error> {
+        let variant = if self.lab { Variant::Lab } else { Variant::Plain };
+        self.setup_variant(defaults, variant, needs, init)
+    }
+
+    /// Returns whether the kernel is to have experiments.
+    pub fn is_lab(&self) -> bool {
+        self.lab
+    }
+
+    /// Like [`GuestOptions::setup`], with a kernel that has what a verb needs.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`GuestOptions::setup`].
+    pub fn setup_variant(
+        &self,
+        defaults: Defaults,
+        variant: Variant,
+        needs: &[Need],
+        init: &[String],
+    ) -> Result<Setup, Error> {
         let machine = self.machine.profile(defaults.machine)?;
         // A misspelt path is reported before minutes of building.
         let own = init.first().map(guest::initramfs_of).transpose()?;
@@ -102,7 +123,6 @@ impl GuestOptions {
             None => guest::initramfs_of(build::user_program(defaults.program)?)?,
         };
         let checks = self.build.checks(defaults.checks);
-        let variant = if self.lab { Variant::Lab } else { Variant::Plain };
         Ok(Setup {
             qemu,
             machine,

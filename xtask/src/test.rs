@@ -122,6 +122,7 @@ fn lints() -> Vec<(&'static str, Command)> {
         ("lint::kernel", cargo(&format!("{kernel} -- -D warnings"))),
         ("lint::ktest", cargo(&format!("{kernel} --features ktest -- -D warnings"))),
         ("lint::lab", cargo(&format!("{kernel} --features lab -- -D warnings"))),
+        ("lint::trace", cargo(&format!("{kernel} --features trace -- -D warnings"))),
         (
             "lint::user",
             cargo(&format!("clippy -p {USER_PACKAGE} --target {USER_TARGET} -- -D warnings")),

@@ -14,6 +14,7 @@
 //! | [`Tlb`] | invalidation and its completion | `tlb.rs` |
 //! | [`BlockDevs`] | disks, many requests in flight | `block_dev.rs` |
 //! | [`Cpus`], [`Clock`] | who runs, and when | `cpu.rs`, `clock.rs` |
+//! | [`Trace`] | keeping what happens, where it is kept | `trace.rs` |
 //! | [`Wait`] | sleeping and waking | `wait.rs`, locks on top in `sleep_lock.rs` |
 //! | [`RunUser`], [`UserMem`] | EL0: run it, read and write its memory | `user.rs`, `user_mem.rs` |
 //! | [`Threads`], [`Devices`] | kernel threads; console, power, entropy | `thread.rs`, `devices.rs` |
@@ -42,6 +43,7 @@ pub mod sleep_lock;
 pub mod tag_mem;
 pub mod thread;
 pub mod tlb;
+pub mod trace;
 pub mod user;
 pub mod user_mem;
 pub mod wait;
@@ -55,13 +57,14 @@ pub use pte_mem::{PteCell, PteMem, PteSlot, PteTable};
 pub use tag_mem::{PageTags, TagMem};
 pub use thread::{Interrupt, Threads};
 pub use tlb::{Asid, Invalidate, Reach, Tlb};
+pub use trace::{Trace, TraceKind};
 pub use user::{FpState, RunUser, TagCheckMode, TagControl, Trap, UserRegs};
 pub use user_mem::{Access, FaultCause, MemFault, UserFault, UserMem};
 pub use wait::{Wait, WaitChannel};
 
 /// Everything the memory manager asks of a machine.
 pub trait Machine:
-    PhysMem + TagMem + PteMem + Tlb + BlockDevs + Cpus + Clock + Wait + Send + Sync + Sized + 'static
+    PhysMem + TagMem + PteMem + Tlb + BlockDevs + Cpus + Trace + Wait + Send + Sync + Sized + 'static
 {
 }
 
@@ -72,7 +75,7 @@ impl<T> Machine for T where
         + Tlb
         + BlockDevs
         + Cpus
-        + Clock
+        + Trace
         + Wait
         + Send
         + Sync

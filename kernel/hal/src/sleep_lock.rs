@@ -10,7 +10,15 @@ use base::lock_level;
 use base::sync::atomic::{AtomicU32, Ordering, fence};
 use base::sync::{TryReadGuard, TryRwLock, TryWriteGuard};
 
+use crate::trace::{Span, Trace, TraceKind};
 use crate::wait::{Wait, WaitChannel};
+
+/// How a lock is wanted, for the trace.
+#[derive(Clone, Copy)]
+enum Sharing {
+    Shared = 0,
+    Alone = 1,
+}
 
 /// A readers-writer lock whose waiters sleep.
 pub struct RwSleepLock<T> {
@@ -33,12 +41,13 @@ impl<T> RwSleepLock<T> {
 
     /// Shares the lock; sleeps while a writer holds it or waits for it.
     #[inline]
-    pub fn read<'a, W: Wait>(&'a self, machine: &'a W) -> SleepReadGuard<'a, T, W> {
+    pub fn read<'a, W: Wait + Trace>(&'a self, machine: &'a W) -> SleepReadGuard<'a, T, W> {
         lock_level::assert_may_sleep();
         let inner = match self.try_read_fair() {
             Some(inner) => inner,
             None => {
                 self.wake_sleepers(machine);
+                let _waits = self.span(machine, Sharing::Shared);
                 self.sleep_for(machine, || self.try_read_fair())
             }
         };
@@ -47,11 +56,12 @@ impl<T> RwSleepLock<T> {
 
     /// Takes the lock alone; sleeps while anybody holds it.
     #[inline]
-    pub fn write<'a, W: Wait>(&'a self, machine: &'a W) -> SleepWriteGuard<'a, T, W> {
+    pub fn write<'a, W: Wait + Trace>(&'a self, machine: &'a W) -> SleepWriteGuard<'a, T, W> {
         lock_level::assert_may_sleep();
         let inner = match self.cell.try_write() {
             Some(inner) => inner,
             None => {
+                let _waits = self.span(machine, Sharing::Alone);
                 self.writers.fetch_add(1, Ordering::SeqCst);
                 let inner = self.sleep_for(machine, || self.cell.try_write());
                 self.writers.fetch_sub(1, Ordering::SeqCst);
@@ -92,6 +102,10 @@ impl<T> RwSleepLock<T> {
         self.cell.try_read()
     }
 
+    fn span<'m, W: Trace>(&self, machine: &'m W, sharing: Sharing) -> Span<'m, W> {
+        machine.span(TraceKind::LockWait, || [WaitChannel::of(&self.sleepers).0, sharing as u64])
+    }
+
     #[cold]
     fn sleep_for<G, W: Wait>(&self, machine: &W, mut attempt: impl FnMut() -> Option<G>) -> G {
         let mut taken = None;
@@ -120,7 +134,7 @@ impl<T> SleepLock<T> {
 
     /// Takes the lock; sleeps while it is held.
     #[inline]
-    pub fn lock<'a, W: Wait>(&'a self, machine: &'a W) -> SleepWriteGuard<'a, T, W> {
+    pub fn lock<'a, W: Wait + Trace>(&'a self, machine: &'a W) -> SleepWriteGuard<'a, T, W> {
         self.inner.write(machine)
     }
 }

@@ -8,7 +8,7 @@ use abi::siginfo::SigInfo;
 use abi::{Errno, Signal};
 use base::sync::OnceCell;
 use base::sync::atomic::{AtomicU64, Ordering};
-use hal::{Platform, PowerAction};
+use hal::{Platform, PowerAction, TraceKind};
 use mm::System;
 
 use crate::counters;
@@ -59,7 +59,10 @@ impl<P: Platform> Kernel<P> {
             system,
         }));
         let system = Arc::clone(&kernel.system);
-        let kswapd = move || system.run_kswapd(|| false);
+        let kswapd = move || {
+            machine.mark(TraceKind::ThreadName, || [0, u64::from_le_bytes(*b"kswapd\0\0")]);
+            system.run_kswapd(|| false);
+        };
         sched.spawn(UserState::default(), kswapd).expect("there is memory for kswapd's stack");
         kernel
     }
@@ -72,6 +75,7 @@ impl<P: Platform> Kernel<P> {
     /// Stops the machine, with everything that is due before.
     pub(crate) fn power(&self, action: PowerAction) -> ! {
         self.print_counters();
+        self.machine.write_trace();
         self.machine.power(action)
     }
 

@@ -15,7 +15,8 @@ impl<P: Platform> Kernel<P> {
     pub(crate) fn sysrq(&self, key: u8) {
         match key {
             b'm' => self.print_counters(),
-            _ => self.machine().console_write(b"sysrq: help: memory counters (m)\n"),
+            b'z' => self.machine().write_trace(),
+            _ => self.machine().console_write(b"sysrq: help: memory counters (m), trace (z)\n"),
         }
     }
 }

@@ -82,6 +82,7 @@ mod store_order;
 mod tests;
 mod threads;
 mod tlb;
+mod trace;
 mod user;
 mod user_mem;
 mod wait;
@@ -146,6 +147,7 @@ struct Parts {
     user: UserSide,
     interrupts: Interrupts,
     crew: Crew,
+    trace: trace::TraceLog,
 }
 
 impl SimMachine {
@@ -172,6 +174,7 @@ impl SimMachine {
             user: UserSide::new(config.nr_cpus),
             interrupts: Interrupts::new(config.nr_cpus),
             crew: Crew::default(),
+            trace: trace::TraceLog::default(),
             config,
         }))
     }
@@ -232,6 +235,10 @@ impl SimMachine {
 
     fn ram(&self) -> &Ram {
         &self.0.ram
+    }
+
+    fn trace_log(&self) -> &trace::TraceLog {
+        &self.0.trace
     }
 
     fn mmu(&self) -> MutexGuard<'_, Mmu> {

@@ -25,7 +25,7 @@ mod stack;
 mod swap_in;
 
 use base::Vpn;
-use hal::{Access, FaultCause, Machine, MemFault};
+use hal::{Access, FaultCause, Machine, MemFault, TraceKind};
 use pgtable::{Entry, NonPresent, Prot, Pte};
 
 use crate::events::MmEvent;
@@ -93,6 +93,7 @@ impl<M: Machine> Mm<M> {
             FaultCause::Translation | FaultCause::AccessFlag | FaultCause::Permission => {}
         }
         self.system().count(MmEvent::PgFault, 1);
+        let mut span = self.machine().span(TraceKind::Fault, || [addr.get(), 0]);
         let refused = self.system().spill().nr_refused();
         let mut resolved = self.resolve(addr.page(), fault.access);
         // Memory that is used up is for the caller to find.
@@ -101,6 +102,7 @@ impl<M: Machine> Mm<M> {
             resolved = self.resolve_with_heap(addr.page(), fault.access);
         }
         let is_major = resolved?;
+        span.set(|| 1 + u64::from(is_major));
         self.gauges().count_fault(is_major);
         if is_major {
             self.system().count(MmEvent::PgMajFault, 1);

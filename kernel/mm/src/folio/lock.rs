@@ -5,7 +5,7 @@
 //! it is only ever tried.
 
 use base::lock_level;
-use hal::{Machine, WaitChannel};
+use hal::{Machine, TraceKind, WaitChannel};
 
 use super::{Folio, FolioFlags, FolioId, FolioRef};
 use crate::system::System;
@@ -36,7 +36,9 @@ impl<'s, M: Machine> FolioRef<'s, M> {
         if self.try_set_locked() {
             return FolioLock::new(self);
         }
-        self.system().machine().sleep_until(channel(self.id()), &mut || {
+        let machine = self.system().machine();
+        let _span = machine.span(TraceKind::FolioWait, || [channel(self.id()).0, 0]);
+        machine.sleep_until(channel(self.id()), &mut || {
             // Announced before the attempt: an unlock after it sees the flag.
             self.set(FolioFlags::WAITERS);
             self.try_set_locked()

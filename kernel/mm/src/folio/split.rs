@@ -34,7 +34,7 @@ use arrayvec::ArrayVec;
 
 use base::sync::atomic::Ordering;
 use base::{Order, PageRange, Pfn};
-use hal::Machine;
+use hal::{Machine, TraceKind};
 use pgtable::Pte;
 
 use super::{Folio, FolioFlags, FolioId, FolioLock, FolioRef, Place, flags};
@@ -83,6 +83,7 @@ impl<M: Machine> System<M> {
         let order = folio.order();
         debug_assert!(order > Order::PAGE && folio.is_anon(), "{:?} is not split", folio.id());
         debug_assert!(!folio.has(FolioFlags::LRU), "{:?} is split on a list", folio.id());
+        let mut span = self.machine().span(TraceKind::Split, || [folio.head().get().into(), 0]);
         let result = Split::begin(&folio).and_then(Split::carry_out);
         let (stat, event) = match result {
             Ok(_) => (ThpStat::Split, MmEvent::ThpSplitPage),
@@ -92,6 +93,8 @@ impl<M: Machine> System<M> {
         if order == Order::BLOCK {
             self.count(event, 1);
         }
+        span.set(|| if result.is_ok() { order.nr_pages().into() } else { 0 });
+        drop(span);
         match result {
             Ok(freed) => Ok(freed + finish_page(folio.unlock())),
             Err(why) => {

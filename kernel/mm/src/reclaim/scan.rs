@@ -12,7 +12,7 @@ use arrayvec::ArrayVec;
 
 use base::percpu::CpuId;
 use base::sync::atomic::Ordering;
-use hal::Machine;
+use hal::{Machine, TraceKind};
 use pgtable::Pte;
 
 use super::evict::{BATCH, Eviction};
@@ -68,6 +68,7 @@ impl<M: Machine> System<M> {
 
     /// Looks at about `nr_scan` pages and returns how many were reclaimed.
     pub(super) fn shrink(&self, nr_scan: u64, who: Reclaimer, trim: Trim) -> u64 {
+        let mut span = self.machine().span(TraceKind::Reclaim, || [who as u64, 0]);
         let nr_cpus = self.machine().nr_cpus();
         let mut left = nr_scan as i64;
         // What nothing maps goes first.
@@ -81,6 +82,7 @@ impl<M: Machine> System<M> {
             reclaimed += freed;
             self.machine().cond_resched();
         }
+        span.set(|| reclaimed);
         reclaimed
     }
 

@@ -12,7 +12,7 @@
 
 use base::Pfn;
 use base::sync::atomic::{AtomicU64, Ordering};
-use hal::{Machine, PageTags};
+use hal::{Machine, PageTags, TraceKind};
 
 use super::area::{ClusterLock, SwapArea};
 use super::slot::SlotWord;
@@ -85,6 +85,8 @@ impl<M: Machine> System<M> {
         // The slot of an untagged page has none to drop.
         let tagged = |n: &u32| has_own_tags(self, folio, *n);
         let mut record = Record::new();
+        let mut span = self.machine().span(TraceKind::TagsSave, || [first_slot.into(), 0]);
+        let mut nr_saved = 0;
         for n in (0..folio.order().nr_pages()).filter(tagged) {
             record.encode(&self.machine().read_tags(folio.head().add(n)));
             let slot = first_slot + n;
@@ -97,6 +99,11 @@ impl<M: Machine> System<M> {
             }
             self.count(MmEvent::MteTagsSaved, 1);
             self.count(event_of(record.words().len()), 1);
+            nr_saved += 1;
+        }
+        match nr_saved {
+            0 => span.cancel(),
+            nr_saved => span.set(|| nr_saved),
         }
         Ok(())
     }
@@ -110,6 +117,7 @@ impl<M: Machine> System<M> {
             return;
         }
         let Some(tags) = load_tags(&area.lock_cluster(self, slot), slot) else { return };
+        let _span = self.machine().span(TraceKind::TagsRestore, || [slot.into(), pfn.get().into()]);
         match has_tags {
             true => self.machine().write_tags(pfn, &tags),
             false => _ = self.words().make_tagged(pfn, || self.machine().write_tags(pfn, &tags)),

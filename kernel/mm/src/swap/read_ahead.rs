@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use arrayvec::ArrayVec;
 
 use base::{Order, Vpn};
-use hal::{BlockOp, IoTicket, Machine, Segment};
+use hal::{BlockOp, IoTicket, Machine, Segment, TraceKind};
 use pgtable::{AreaId, SwapEntry};
 
 use super::area::SwapArea;
@@ -102,6 +102,10 @@ impl<M: Machine> Reads<'_, M> {
     /// Reads everything, and waits for it.
     pub fn finish(&mut self) {
         self.unread.sort_unstable_by_key(|unread| unread.first);
+        let Some(first) = self.unread.first().map(|unread| unread.first) else { return };
+        let machine = self.system.machine();
+        let size = || [first.into(), self.unread.len() as u64];
+        let _span = machine.span(TraceKind::ReadAhead, size);
         let mut left = &self.unread[..];
         while !left.is_empty() {
             let (folios, rest) = left.split_at(nr_together(left));
@@ -110,9 +114,11 @@ impl<M: Machine> Reads<'_, M> {
         }
         let mut unread = self.unread.drain(..);
         for Request { nr_folios, is_zero, ticket } in self.requests.drain(..) {
-            let is_read = ticket.is_some_and(|ticket| self.system.machine().wait(ticket).is_ok());
+            let is_read = ticket.is_some_and(|ticket| machine.wait(ticket).is_ok());
             for unread in unread.by_ref().take(nr_folios) {
                 if is_read || is_zero {
+                    let size = || [unread.first.into(), unread.segment().nr_frames.into()];
+                    let _span = machine.span(TraceKind::SwapIn, size);
                     // One that does not come back as it was is read again, alone.
                     let _ = self.system.finish_read(self.area, unread);
                 } else {

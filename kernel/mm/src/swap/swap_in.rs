@@ -3,7 +3,7 @@
 
 use base::Order;
 use base::sync::stop_point;
-use hal::{BlockOp, Machine, Segment};
+use hal::{BlockOp, Machine, Segment, TraceKind};
 use pgtable::SwapEntry;
 
 use super::area::SwapArea;
@@ -108,6 +108,7 @@ impl<M: Machine> System<M> {
         unread: Unread<'s, M>,
     ) -> Result<FolioRef<'s, M>, SwapInError> {
         let (first, nr) = (unread.first, unread.folio.order().nr_pages());
+        let _span = self.machine().span(TraceKind::SwapIn, || [first.into(), nr.into()]);
         if !unread.word.is_zero_page() {
             self.count(MmEvent::SwapRequest, 1);
             let sector = area.sector(first);

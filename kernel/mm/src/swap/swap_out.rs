@@ -2,7 +2,7 @@
 //! This file takes a folio to swap: slots for it, then its tags and bytes.
 
 use base::Order;
-use hal::{BlockOp, IoTicket, Machine, Segment};
+use hal::{BlockOp, IoTicket, Machine, Segment, TraceKind};
 use pgtable::SwapEntry;
 
 use super::mte_tags::NotSaved;
@@ -75,6 +75,8 @@ impl<M: Machine> System<M> {
     /// When the write is complete the caller calls [`System::end_write_out`].
     pub(crate) fn start_write_out(&self, folio: &FolioLock<'_, M>) -> WriteOut {
         let entry = folio.swap_entry().expect("a folio that is written is in the swap cache");
+        let size = || [entry.slot.into(), folio.order().nr_pages().into()];
+        let _span = self.machine().span(TraceKind::SwapOut, size);
         let area = self.swap_area(entry.area).expect("a cached folio's area is in service");
         match self.save_tags(&area, folio, entry.slot) {
             Ok(()) => {}

@@ -4,7 +4,7 @@
 use arrayvec::ArrayVec;
 
 use base::{PageRange, Pfn, Vpn};
-use hal::{Invalidate, Machine, Reach};
+use hal::{Invalidate, Machine, Reach, TraceKind};
 use pgtable::{Change, Pte, change_of};
 
 use crate::events::MmEvent;
@@ -257,6 +257,8 @@ impl<'m, M: Machine> TlbGather<'m, M> {
     }
 
     fn complete_and_free(&mut self) {
+        let taken = || [self.folios.len() as u64, self.tables.len() as u64];
+        let _span = self.mm.machine().span(TraceKind::TlbGather, taken);
         if !self.mm.system().commits(Fault::PutBeforeInvalidation) {
             self.settle();
         }

@@ -35,7 +35,7 @@ pub(crate) use gather::TlbGather;
 pub(crate) use generation::Tickets;
 
 use hal::tlb::TlbiCount;
-use hal::{Machine, Reach};
+use hal::{Machine, Reach, TraceKind};
 
 use crate::events::MmEvent;
 use crate::system::System;
@@ -43,6 +43,8 @@ use crate::system::System;
 impl<M: Machine> System<M> {
     /// Counts the instructions of an invalidation.
     pub(crate) fn count_tlbi(&self, count: TlbiCount) {
+        let issued = || [count.ranges as u64, (count.pages + count.asids) as u64];
+        self.machine().mark(TraceKind::TlbIssue, issued);
         for (event, n) in [
             (MmEvent::TlbiPage, count.pages),
             (MmEvent::TlbiRange, count.ranges),
@@ -56,7 +58,9 @@ impl<M: Machine> System<M> {
 
     /// Waits for the invalidations this CPU has issued.
     pub(crate) fn complete_tlbi(&self) {
+        let span = self.machine().span(TraceKind::TlbWait, || [0; 2]);
         self.machine().complete(Reach::Broadcast);
+        drop(span);
         self.count(MmEvent::TlbDsb, 1);
     }
 }

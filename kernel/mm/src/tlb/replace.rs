@@ -3,7 +3,7 @@
 //! one CPU only.
 
 use base::{Order, PageRange, Vpn};
-use hal::{Invalidate, Machine, Reach};
+use hal::{Invalidate, Machine, Reach, TraceKind};
 use pgtable::{Change, Entry, Pte, change_of};
 
 use crate::events::MmEvent;
@@ -102,7 +102,9 @@ impl<M: Machine> Mm<M> {
         machine.before();
         let what = Invalidate::Leaves { asid: self.asid(), pages };
         self.system().count_tlbi(machine.invalidate(what, reach));
+        let span = machine.span(TraceKind::TlbWait, || [0; 2]);
         machine.complete(reach);
+        drop(span);
         self.system().count(MmEvent::TlbDsb, 1);
     }
 }

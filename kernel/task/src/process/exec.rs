@@ -227,6 +227,7 @@ impl<P: Platform> Kernel<P> {
         thread.tagged_addr_ctrl.store(0, Ordering::Relaxed);
         let name = plan.strings.path.rsplit(|byte| *byte == b'/').next();
         thread.set_name(name.unwrap_or_default());
+        thread.mark_name(self.machine());
         signal::exec_resets(self, thread);
         process.files.exec();
     }

@@ -37,7 +37,7 @@ use alloc::vec::Vec;
 use base::lock_level;
 use base::sync::atomic::{AtomicBool, AtomicI16, AtomicU32, AtomicU64, Ordering};
 use base::sync::{OnceCell, SpinLock};
-use hal::Platform;
+use hal::{Platform, TraceKind};
 use mm::Mm;
 
 use crate::sched;
@@ -261,6 +261,16 @@ impl<P: Platform> Thread<P> {
         let len = name.len().min(NAME_LEN - 1);
         padded[..len].copy_from_slice(&name[..len]);
         *self.name.lock() = padded;
+    }
+
+    /// Says in the trace, where there is one, that the running thread is this one.
+    pub(super) fn mark_name(&self, machine: &P) {
+        machine.mark(TraceKind::ThreadName, || {
+            let [first, _] = *self.name().as_chunks().0 else {
+                unreachable!("16 bytes are two words")
+            };
+            [self.tid().into(), u64::from_le_bytes(first)]
+        });
     }
 
     /// Returns the kernel thread that runs it, once it does.

@@ -20,6 +20,7 @@ pub(super) fn run<P: Platform>(
     mut regs: UserRegs,
 ) {
     thread.kernel_thread.set(kernel.sched().current());
+    thread.mark_name(kernel.machine());
     loop {
         // Read after the kernel thread is known: who left word before saw no thread to interrupt.
         if thread.work.load(Ordering::SeqCst) != 0 && attend(kernel, thread, &mut regs).is_break() {

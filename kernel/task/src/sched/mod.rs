@@ -103,9 +103,8 @@ impl<P: Platform> Scheduler<P> {
     /// sleep from here on.
     pub fn adopt_cpu(&'static self) {
         let cpu = self.machine.cpu();
-        let idle = Thread::leak(self.machine.boot_context(), cpu);
+        let idle = Thread::leak(self.count_thread(), self.machine.boot_context(), cpu);
         idle.on_cpu.store(true, Ordering::Relaxed);
-        self.count_thread();
         self.cpus.of(cpu).begin(idle);
     }
 
@@ -175,15 +174,16 @@ impl<P: Platform> Scheduler<P> {
         self.cpus.of(self.machine.cpu()).current()
     }
 
-    /// Counts a thread in, and makes room for it in every queue: sleeping and waking allocate
+    /// Counts a thread in, returns its number, and makes room for it in every queue: sleeping and waking allocate
     /// nothing.
-    fn count_thread(&self) {
+    fn count_thread(&self) -> usize {
         let nr = self.nr_threads.fetch_add(1, Ordering::Relaxed) + 1;
         // Double at powers of two, so that the walk over all queues is rare.
         if nr == 1 || nr.is_power_of_two() {
             self.queues.reserve(nr * 2);
             self.cpus.iter().for_each(|cpu| cpu.reserve(nr * 2));
         }
+        nr
     }
 
     fn is_idle(&self, cpu: CpuId) -> bool {

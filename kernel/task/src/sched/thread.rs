@@ -19,6 +19,8 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// A kernel thread.
 pub struct Thread<P: Platform> {
+    /// Its number among kernel threads, counted from 1.
+    number: usize,
     pub(super) context: P::Context,
     /// Some CPU is on its stack.
     pub(super) on_cpu: AtomicBool,
@@ -53,8 +55,9 @@ impl<P: Platform> Default for UserState<P> {
 }
 
 impl<P: Platform> Thread<P> {
-    pub(super) fn leak(context: P::Context, cpu: CpuId) -> &'static Self {
+    pub(super) fn leak(number: usize, context: P::Context, cpu: CpuId) -> &'static Self {
         Box::leak(Box::new(Self {
+            number,
             context,
             on_cpu: AtomicBool::new(false),
             last_cpu: AtomicUsize::new(cpu.get()),
@@ -64,6 +67,11 @@ impl<P: Platform> Thread<P> {
             is_loaded: AtomicBool::new(false),
             user: SpinLock::new(UserState::default()),
         }))
+    }
+
+    /// Returns its number among kernel threads. User threads use them one after the other.
+    pub fn number(&self) -> usize {
+        self.number
     }
 
     /// Calls `f` with the user state of a thread that does not run, or of the running one: its
@@ -143,8 +151,7 @@ impl<P: Platform> Scheduler<P> {
 
     fn new_thread(&'static self) -> Result<&'static Thread<P>, OutOfKernelMemory> {
         let context = self.machine.new_context(Box::new(move || self.work()))?;
-        self.count_thread();
-        Ok(Thread::leak(context, self.machine.cpu()))
+        Ok(Thread::leak(self.count_thread(), context, self.machine.cpu()))
     }
 
     /// The life of a thread: one job after the other.

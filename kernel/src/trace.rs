@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file keeps the events that boot options ask for, and writes them to the console. Part of
+//! kernels built with the feature `trace` only (docs/adr/0006-trace-is-a-build.md).
+//!
+//! | option | meaning |
+//! |---|---|
+//! | `trace=fault,swap,...` | categories that are kept, or `all` |
+//! | `trace.events=N` | events that are kept for each CPU, 16384 without it |
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::Write;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use arch::cpu;
+use base::percpu::CacheAligned;
+use base::sync::OnceCell;
+use hal::trace::{TraceEvent, TraceKind};
+
+use crate::console;
+use crate::trace_ring::{self, NoMemory, Ring};
+
+const EVENTS: usize = 16384;
+
+/// Events formatted before they are written to the console.
+const LINES: usize = 64;
+
+/// The set of categories that are kept. Nothing is kept before there are rings.
+static SELECTED: AtomicU32 = AtomicU32::new(0);
+
+static RINGS: OnceCell<Rings> = OnceCell::new();
+
+/// A ring for each CPU.
+type Rings = Vec<CacheAligned<Ring>>;
+
+/// Starts to keep what the boot options ask for.
+pub fn init(categories: &str, nr_events: Option<&str>, nr_cpus: usize) {
+    let selected = match trace_ring::selection(categories) {
+        Ok(selected) => selected,
+        Err(word) => return log::error!("trace: {word:?} is no category; nothing is kept"),
+    };
+    let nr_events = nr_events.map_or(Ok(EVENTS), str::parse);
+    let Ok(nr_events) = nr_events else {
+        return log::error!("trace.events is no number; nothing is kept");
+    };
+    match rings(nr_cpus, nr_events) {
+        Ok(rings) => {
+            RINGS.set(rings);
+            SELECTED.store(selected, Ordering::Release);
+        }
+        Err(NoMemory) => log::error!("trace: no memory for so many events; nothing is kept"),
+    }
+}
+
+fn rings(nr_cpus: usize, nr_events: usize) -> Result<Rings, NoMemory> {
+    (0..nr_cpus).map(|_| Ring::new(nr_events).map(CacheAligned)).collect()
+}
+
+/// Tells whether events of this kind are kept.
+#[inline(always)]
+pub fn is_kept(kind: TraceKind) -> bool {
+    SELECTED.load(Ordering::Relaxed) & kind.category().bit() != 0
+}
+
+/// Keeps an event of a thread.
+pub fn keep(thread: u16, event: &TraceEvent) {
+    if let Some(rings) = RINGS.get() {
+        rings[cpu::current().get()].0.push(thread, event);
+    }
+}
+
+/// Writes what was kept. Nothing is kept meanwhile, but for the event that another CPU is about to
+/// write at this moment.
+pub fn write() {
+    let selected = SELECTED.swap(0, Ordering::AcqRel);
+    if let Some(rings) = RINGS.get() {
+        console::write(b"--- trace begin ---\n");
+        for kind in TraceKind::ALL {
+            let [a, b] = kind.args().map(|name| if name.is_empty() { "-" } else { name });
+            let (name, category) = (kind.name(), kind.category().name());
+            console::print(format_args!("kind {name} {category} {a} {b}\n"));
+        }
+        rings.iter().enumerate().for_each(|(cpu, ring)| write_ring(cpu, &ring.0));
+        console::write(b"--- trace end ---\n");
+    }
+    SELECTED.store(selected, Ordering::Release);
+}
+
+fn write_ring(cpu: usize, ring: &Ring) {
+    console::print(format_args!("cpu {cpu} lost {}\n", ring.nr_lost()));
+    let mut text = String::new();
+    for (number, (thread, event)) in ring.events().enumerate() {
+        let TraceEvent { kind, start_ns, duration_ns, args: [a, b] } = event;
+        let name = kind.name();
+        let _infallible = writeln!(text, "{name} {start_ns} {duration_ns} {thread} {a:#x} {b:#x}");
+        if number % LINES == LINES - 1 {
+            console::write(text.as_bytes());
+            text.clear();
+        }
+    }
+    console::write(text.as_bytes());
+}
