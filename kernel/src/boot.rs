@@ -15,15 +15,17 @@ use arch::layout::DEVICE_TREE_BASE;
 use arch::linear_map::{self, LinearMap};
 use arch::timer::{self, Ticks};
 use arch::{cpu, hwcaps, image, mte};
-use base::{PAGE_SIZE, PhysAddr};
+use base::{PAGE_SIZE, Pfn, PhysAddr};
 use drivers::gicv3::Gicv3;
+use drivers::pci::Bus;
 use drivers::pl011::Pl011;
 use drivers::pl031;
 use dtoolkit::fdt::Fdt;
 
 use crate::command_line::CommandLine;
+use crate::device_memory::DeviceMemory;
 use crate::device_tree::{self, DeviceTree};
-use crate::disks::Disks;
+use crate::disks::{self, Disks};
 use crate::machine::{Granule, Interrupts};
 use crate::memory_layout::{self, MemoryLayout, PhysRange};
 use crate::{console, heap, panic, power, thp_options};
@@ -160,13 +162,20 @@ fn wanted_features(command_line: &CommandLine<'_>) -> CpuFeatures {
 /// # Panics
 ///
 /// When there is too little RAM.
-pub fn memory(tree: &DeviceTree<'_>, device_tree: PhysRange) -> MemoryLayout {
+pub fn memory(
+    tree: &DeviceTree<'_>,
+    device_tree: PhysRange,
+    command_line: &CommandLine<'_>,
+) -> MemoryLayout {
     let mut taken = tree.reserved.clone();
     for own in [Some(image::phys_range()), Some(device_tree), tree.initrd.clone()] {
         taken.extend(own);
     }
-    let layout = memory_layout::divide(&tree.memory, &taken)
+    let device_memory = set_aside(tree, &taken, command_line);
+    taken.extend(device_memory.clone());
+    let mut layout = memory_layout::divide(&tree.memory, &taken)
         .unwrap_or_else(|_| panic!("too little RAM: {:?}", tree.memory));
+    layout.device_memory = device_memory;
     let map = |ram: PhysRange| {
         linear_map::map_ram(ram).unwrap_or_else(|error| panic!("linear map: {error:?}"));
     };
@@ -180,6 +189,22 @@ pub fn memory(tree: &DeviceTree<'_>, device_tree: PhysRange) -> MemoryLayout {
         map(ram.start.max(layout.heap.end).min(ram.end)..ram.end);
     }
     layout
+}
+
+/// Returns the part of RAM that boot option `device_mem=64M` gives to devices.
+fn set_aside(
+    tree: &DeviceTree<'_>,
+    taken: &[PhysRange],
+    command_line: &CommandLine<'_>,
+) -> Option<PhysRange> {
+    let wanted = command_line.value("device_mem")?;
+    let mib: Option<u64> = wanted.strip_suffix('M').and_then(|mib| mib.parse().ok());
+    let found = mib
+        .and_then(|mib| memory_layout::last_blocks(&tree.memory, taken, mib.checked_mul(1 << 20)?));
+    if found.is_none() {
+        log::warn!("device_mem={wanted}: not to be had, left out");
+    }
+    found
 }
 
 /// Returns the initial ramdisk, if there is one in RAM.
@@ -241,21 +266,40 @@ pub fn machine(
     layout: &MemoryLayout,
 ) -> Granule {
     let ticks = Ticks::read();
+    let mut bus = disks::pci_bus(tree);
+    let disks = Disks::find(tree, bus.as_mut());
+    let device_memory = bus.as_mut().and_then(shared_memory).or(layout.device_memory.clone());
+    let device_frames = device_memory
+        .clone()
+        .map_or(Pfn::new(0)..Pfn::new(0), |memory| memory.start.pfn()..memory.end.pfn());
     Granule {
         features,
         hwcaps: hwcaps::hwcaps(&IdRegs::read(), features.mte),
-        linear_map: LinearMap::new(all_ram(layout), &layout.managed),
+        linear_map: LinearMap::new(all_ram(layout), &layout.managed, device_frames),
         managed: layout.managed.to_vec(),
         nr_cpus: tree.cpus.len().max(1),
         ticks,
         entropy: entropy(tree, command_line, &features),
         gic: interrupt_controller(tree),
-        disks: Disks::find(tree),
+        disks,
+        device_memory: DeviceMemory::new(device_memory.as_ref()),
         interrupts: Interrupts {
             timer: tree.timer.expect("the device tree names a virtual timer"),
             console: tree.console.as_ref().and_then(|uart| uart.interrupt),
         },
         epoch_offset_ns: epoch_offset_ns(tree, ticks),
+    }
+}
+
+/// Maps the memory of an ivshmem function, if the bus has one.
+fn shared_memory(bus: &mut Bus) -> Option<PhysRange> {
+    let memory = bus.shared_memory()?;
+    match linear_map::map_device_memory(memory.clone()) {
+        Ok(()) => Some(memory),
+        Err(why) => {
+            log::error!("ivshmem at {memory:x?}: {why:?}");
+            None
+        }
     }
 }
 

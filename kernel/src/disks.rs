@@ -38,6 +38,21 @@ unsafe impl Platform for LinearMemory {
     }
 }
 
+/// Returns the first bus of the PCI host bridge that the device tree names. Called once.
+pub fn pci_bus(tree: &DeviceTree<'_>) -> Option<Bus> {
+    let host = tree.pci.as_ref()?;
+    let ecam = host.ecam.start..host.ecam.end.min(host.ecam.start.add(pci::ECAM_BYTES as u64));
+    if ecam.end.get() - ecam.start.get() < pci::ECAM_BYTES as u64 {
+        log::error!("PCI: the configuration space {ecam:x?} holds no bus");
+        return None;
+    }
+    let at = LinearMemory::map_registers(ecam)?;
+    let [memory32, memory64] = host.shared_windows().map(Window::new);
+    // SAFETY: the device tree says that this is the bridge's configuration space, and which windows
+    // are its; it has just been mapped, and only this driver gets it.
+    Some(unsafe { Bus::new(at, memory32, memory64) })
+}
+
 type Disk = virtio::Disk<LinearMemory, SomeTransport<'static>>;
 
 /// A disk and the number of its interrupt.
@@ -62,14 +77,14 @@ const MAX_DISKS: usize = 26;
 impl Disks {
     /// Finds and starts the disks that the device tree leads to. A device that cannot be used is
     /// logged.
-    pub fn find(tree: &DeviceTree<'_>) -> Self {
+    pub fn find(tree: &DeviceTree<'_>, bus: Option<&mut Bus>) -> Self {
         let mut found = Self { disks: Vec::new(), counters: Counters::new(MAX_CPUS) };
         // QEMU's first -device gets the transport with the highest address.
         for transport in tree.virtio_mmio.iter().rev() {
             found.add_mmio(transport);
         }
-        if let Some(host) = &tree.pci {
-            found.add_pci(host);
+        if let (Some(host), Some(bus)) = (&tree.pci, bus) {
+            found.add_pci(host, bus);
         }
         found
     }
@@ -89,16 +104,7 @@ impl Disks {
         }
     }
 
-    fn add_pci(&mut self, host: &PciHost) {
-        let ecam = host.ecam.start..host.ecam.end.min(host.ecam.start.add(pci::ECAM_BYTES as u64));
-        if ecam.end.get() - ecam.start.get() < pci::ECAM_BYTES as u64 {
-            return log::error!("PCI: the configuration space {ecam:x?} holds no bus");
-        }
-        let Some(at) = LinearMemory::map_registers(ecam) else { return };
-        let [memory32, memory64] = host.shared_windows().map(Window::new);
-        // SAFETY: the device tree says that this is the bridge's configuration space, and which
-        // windows are its; it has just been mapped, and only this driver gets it.
-        let mut bus = unsafe { Bus::new(at, memory32, memory64) };
+    fn add_pci(&mut self, host: &PciHost, bus: &mut Bus) {
         for function in bus.virtio_functions::<LinearMemory>() {
             let pin = function.pin.and_then(|pin| host.interrupt_of(function.device, pin));
             match pin {

@@ -26,12 +26,14 @@ use hal::tlb::TlbiCount;
 #[cfg(feature = "trace")]
 use hal::trace::TraceEvent;
 use hal::{
-    Asid, BlockDevs, BlockOp, Clock, Cpus, Devices, DiskId, FpState, Interrupt, Invalidate,
-    IoError, IoTicket, PageTags, PhysMem, PowerAction, PteMem, Reach, RunUser, Segment, TagControl,
-    TagMem, Threads, Tlb, Trace, TraceKind, Trap, UserFault, UserMem, UserRegs, Wait, WaitChannel,
+    Asid, BlockDevs, BlockOp, Clock, CopyError, CopyTicket, Cpus, DeviceId, DeviceMem, Devices,
+    DiskId, FpState, FrameCopy, Interrupt, Invalidate, IoError, IoTicket, PageTags, PhysMem,
+    PowerAction, PteMem, Reach, RunUser, Segment, TagControl, TagMem, Threads, Tlb, Trace, TraceKind,
+    Trap, UserFault, UserMem, UserRegs, Wait, WaitChannel,
 };
 use task::Scheduler;
 
+use crate::device_memory::DeviceMemory;
 use crate::disks::Disks;
 #[cfg(feature = "trace")]
 use crate::trace;
@@ -57,6 +59,8 @@ pub struct Granule {
     pub gic: Gicv3,
     /// The disks.
     pub disks: Disks,
+    /// Devices with memory of their own.
+    pub device_memory: DeviceMemory,
     /// Interrupt numbers.
     pub interrupts: Interrupts,
     /// Nanoseconds from the Unix epoch to the counter's zero.
@@ -316,6 +320,33 @@ impl Trace for Granule {
 
     fn write_trace(&self) {
         trace::write();
+    }
+}
+
+impl DeviceMem for Granule {
+    fn nr_devices(&self) -> usize {
+        self.device_memory.devices().len()
+    }
+
+    fn device_frames(&self, device: DeviceId) -> Range<Pfn> {
+        self.device_memory.devices()[usize::from(device.0)].clone()
+    }
+
+    fn start_copy(&self, copy: FrameCopy) -> CopyTicket {
+        self.device_memory.start(self, copy)
+    }
+
+    fn finish_copy(&self, ticket: CopyTicket) -> Result<(), CopyError> {
+        self.device_memory.finish(self, ticket);
+        Ok(())
+    }
+
+    fn read_device(&self, from: PhysAddr, buf: &mut [u8]) {
+        page::read_bytes(&self.linear_map, from, buf);
+    }
+
+    fn write_device(&self, to: PhysAddr, bytes: &[u8]) {
+        page::write_bytes(&self.linear_map, to, bytes);
     }
 }
 

@@ -12,6 +12,7 @@
 extern crate alloc;
 
 mod command_line;
+mod device_layout;
 mod device_tree;
 mod heap;
 mod memory_layout;
@@ -23,6 +24,8 @@ mod trace_ring;
 mod boot;
 #[cfg(target_os = "none")]
 mod console;
+#[cfg(target_os = "none")]
+mod device_memory;
 #[cfg(target_os = "none")]
 mod disks;
 #[cfg(all(target_os = "none", feature = "ktest"))]
@@ -66,7 +69,7 @@ extern "C" fn kernel_main(device_tree: u64, image: u64, entry_level: u64) -> ! {
     console::set_level(command_line.value("loglevel"));
     power::init(&command_line, tree.firmware);
     let features = boot::features(&command_line);
-    let layout = boot::memory(&tree, tree_range);
+    let layout = boot::memory(&tree, tree_range, &command_line);
     #[cfg_attr(not(feature = "ktest"), expect(unused_mut, reason = "tests take frames from it"))]
     let mut machine = boot::machine(&tree, &command_line, features, &layout);
     #[cfg(feature = "ktest")]

@@ -27,6 +27,8 @@ pub struct MemoryLayout {
     pub ram: ArrayVec<PhysRange, MAX_RANGES>,
     /// The first heap: whole blocks.
     pub heap: PhysRange,
+    /// What is set aside for devices, if anything is: whole blocks.
+    pub device_memory: Option<PhysRange>,
     /// What the memory manager gets: ascending, disjoint, whole blocks.
     pub managed: ArrayVec<Range<Pfn>, MAX_RANGES>,
 }
@@ -36,6 +38,16 @@ impl MemoryLayout {
     pub fn ram_bytes(&self) -> u64 {
         self.ram.iter().map(len).sum()
     }
+}
+
+/// Returns the last `len_bytes` of RAM, in whole blocks, if nothing in `taken` is there.
+pub fn last_blocks(ram: &[PhysRange], taken: &[PhysRange], len_bytes: u64) -> Option<PhysRange> {
+    let last = ram.iter().max_by_key(|range| range.end)?;
+    let end = last.end.get().min(LIMIT) / BLOCK * BLOCK;
+    let start = end.checked_sub(len_bytes.next_multiple_of(BLOCK))?;
+    let is_free = |taken: &PhysRange| taken.end.get() <= start || taken.start.get() >= end;
+    let is_there = start >= last.start.get() && start < end && taken.iter().all(is_free);
+    is_there.then(|| PhysAddr::new(start)..PhysAddr::new(end))
 }
 
 /// There is no run of free blocks for the first heap.
@@ -57,7 +69,7 @@ pub fn divide(ram: &[PhysRange], taken: &[PhysRange]) -> Result<MemoryLayout, To
     chosen.start = heap.end;
     let frames = |range: &PhysRange| range.start.pfn()..range.end.pfn();
     let managed = free.iter().filter(|range| !range.is_empty()).map(frames).collect();
-    Ok(MemoryLayout { ram, heap, managed })
+    Ok(MemoryLayout { ram, heap, device_memory: None, managed })
 }
 
 fn len(range: &PhysRange) -> u64 {
@@ -144,6 +156,16 @@ mod tests {
         let layout = divide(&[range(1024, 1280)], &taken).unwrap();
         assert_eq!(layout.heap, range(1028, 1032), "first run that is long enough");
         assert_eq!(managed(&layout), [(1024, 1026), (1032, 1152), (1158, 1280)]);
+    }
+
+    #[test]
+    fn the_last_blocks_are_had_unless_something_is_there() {
+        let ram = [range(1024, 1280)];
+        assert_eq!(last_blocks(&ram, &[range(1024, 1030)], 16 * MIB), Some(range(1264, 1280)));
+        assert_eq!(last_blocks(&ram, &[], 3 * MIB), Some(range(1276, 1280)));
+        assert_eq!(last_blocks(&ram, &[range(1270, 1271)], 16 * MIB), None);
+        assert_eq!(last_blocks(&ram, &[], 512 * MIB), None);
+        assert_eq!(last_blocks(&ram, &[], 0), None);
     }
 
     #[test]

@@ -40,6 +40,11 @@ pub fn run(system: &Arc<System<Granule>>, handover: Handover) -> ! {
         #[cfg(feature = "lab")]
         visit("lab_tag_lookups", kernel.system().tag_lookups());
     }));
+    if !scheduler.machine().device_memory.devices().is_empty() {
+        let machine = scheduler.machine();
+        let engine = move || machine.device_memory.run(machine);
+        scheduler.spawn(UserState::default(), engine).expect("there is memory for a thread");
+    }
     let job = move || start_init(kernel, &handover);
     scheduler.spawn(UserState::default(), job).expect("there is memory for the first thread");
     loop {

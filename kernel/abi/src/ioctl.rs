@@ -51,6 +51,8 @@ pub const fn input_len(request: u32) -> usize {
         TCSETS | TCSETSW | TCSETSF => Termios::SIZE,
         TIOCSWINSZ => 8,
         TIOCSPGRP | FIONBIO => 4,
+        // All of the dmirror devices' (`hmm.rs`).
+        0xc028_4800..=0xc028_48ff => 40,
         _ => 0,
     }
 }

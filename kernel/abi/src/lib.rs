@@ -15,6 +15,7 @@ pub mod dirent;
 pub mod elf;
 pub mod errno;
 pub mod futex;
+pub mod hmm;
 pub mod ioctl;
 pub mod layout;
 pub mod mman;

@@ -76,6 +76,21 @@ pub fn map_ram(ram: Range<PhysAddr>) -> Result<(), MapError> {
     Ok(())
 }
 
+/// Maps memory of a device that is like RAM (an ivshmem function's), without tags.
+///
+/// # Errors
+///
+/// [`MapError`].
+pub fn map_device_memory(memory: Range<PhysAddr>) -> Result<(), MapError> {
+    kernel_map::map(&Mapping {
+        at: virt_of(memory.start),
+        to: memory.start,
+        len_bytes: (memory.end.get() - memory.start.get()) as usize,
+        protection: Protection::ReadWrite,
+        memory_type: MemoryType::Normal,
+    })
+}
+
 /// Who may touch the frames of a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -90,6 +105,8 @@ pub enum Owner {
 pub struct LinearMap {
     first_block: u32,
     owners: Box<[AtomicU8]>,
+    /// Memory of devices: mapped, and nobody's Rust objects.
+    devices: Range<Pfn>,
 }
 
 /// A frame of the memory manager, checked. It is 4 KiB of mapped RAM that holds no Rust object, so
@@ -184,7 +201,8 @@ const fn block_of(pfn: Pfn) -> u32 {
 impl LinearMap {
     /// Builds the owner table for RAM up to `end`, with the blocks of `managed` (2 MiB aligned) for
     /// the memory manager and all others for the kernel. The ranges are ascending and mapped.
-    pub fn new(ram: Range<PhysAddr>, managed: &[Range<Pfn>]) -> Self {
+    /// `devices` is memory of devices, mapped as well.
+    pub fn new(ram: Range<PhysAddr>, managed: &[Range<Pfn>], devices: Range<Pfn>) -> Self {
         let first_block = block_of(ram.start.pfn());
         let nr_blocks = (ram.end.get().div_ceil(BLOCK_SIZE as u64) as u32) - first_block;
         let owner_of = |block: u32| {
@@ -197,7 +215,7 @@ impl LinearMap {
         let owners = (0..nr_blocks)
             .map(|index| AtomicU8::new(owner_of(first_block + index) as u8))
             .collect();
-        Self { first_block, owners }
+        Self { first_block, owners, devices }
     }
 
     fn owner(&self, pfn: Pfn) -> Option<&AtomicU8> {
@@ -213,6 +231,7 @@ impl LinearMap {
     pub fn frame(&self, pfn: Pfn) -> Frame<'_> {
         match self.owner(pfn) {
             Some(owner) if owner.load(Ordering::Relaxed) == Owner::MemoryManager as u8 => {}
+            _ if self.devices.contains(&pfn) => {}
             _ => not_managed(pfn),
         }
         let at = core::ptr::with_exposed_provenance_mut(virt_of(pfn.base()));

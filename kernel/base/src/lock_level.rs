@@ -28,9 +28,12 @@ macro_rules! levels {
     };
 }
 
+/// Ranks are below this.
+pub const NR_RANKS: usize = 40;
+
 /// The place of a lock in the one order.
 pub trait LockLevel: 'static {
-    /// Smaller ranks are taken first. Below 32.
+    /// Smaller ranks are taken first. Below [`NR_RANKS`].
     const RANK: u8;
     /// Name for the message that reports a violation.
     const NAME: &'static str;
@@ -53,50 +56,54 @@ levels! {
     TableTree = 8,
     /// One page-table page: Linux's split page-table lock.
     PageTable = 9,
+    /// The devices that mirror one address space.
+    Mirrors = 10,
+    /// What one device has of an address space that it mirrors.
+    Mirror = 11,
     /// Blocks on their way to the kernel's heap.
-    HeapGrowth = 10,
+    HeapGrowth = 12,
     /// The index-to-folio map of one shared-memory object.
-    Mapping = 11,
+    Mapping = 13,
     /// Who maps one folio, and where.
-    Rmap = 12,
+    Rmap = 14,
     /// Reverse-map entries beyond the two in the descriptor, of all folios.
-    RmapSpill = 13,
+    RmapSpill = 15,
     /// The list of swap areas.
-    SwapAreas = 14,
+    SwapAreas = 16,
     /// One cluster of 512 swap slots.
-    Cluster = 15,
+    Cluster = 17,
     /// The free lists of clusters of one swap area.
-    ClusterLists = 16,
+    ClusterLists = 18,
     /// Frames that hold the allocation tags of swapped pages.
-    TagStore = 17,
+    TagStore = 19,
     /// Folios that are to be split when memory is short.
-    DeferredSplit = 18,
+    DeferredSplit = 20,
     /// One shard of the active and inactive lists.
-    Lru = 19,
+    Lru = 21,
     /// A CPU's cache of free folio descriptors.
-    FolioCache = 20,
+    FolioCache = 22,
     /// Free folio descriptors.
-    FolioArena = 21,
+    FolioArena = 23,
     /// A CPU's cache of free frames.
-    FrameCache = 22,
+    FrameCache = 24,
     /// Small-order frames inside 2 MiB blocks.
-    FrameBlocks = 23,
+    FrameBlocks = 25,
     /// Whole free 2 MiB blocks.
-    FrameBig = 24,
+    FrameBig = 26,
     /// A device's request queue.
-    Device = 25,
+    Device = 27,
     /// One bucket of sleeping threads.
-    WaitQueue = 26,
+    WaitQueue = 28,
     /// A CPU's run queue.
-    RunQueue = 27,
+    RunQueue = 29,
     /// Deadlines of sleeping threads.
-    Timers = 28,
+    Timers = 30,
     /// The kernel's own mappings: first the free stacks, then its translation tables.
-    KernelMap = 29,
+    KernelMap = 31,
     /// The kernel heap.
-    Heap = 30,
+    Heap = 32,
     /// The console: may be taken while anything else is held.
-    Console = 31,
+    Console = 33,
 }
 
 /// Records that the running CPU takes a lock of level `L`.
@@ -193,28 +200,28 @@ fn name_of(rank: u8) -> &'static str {
 }
 
 /// The decision, free of any storage: may `rank` be taken with `counts` held?
-fn violation(counts: &[u8; 32], rank: u8, nested: bool) -> Option<u8> {
+fn violation(counts: &[u8; NR_RANKS], rank: u8, nested: bool) -> Option<u8> {
     let first_forbidden = if nested { rank + 1 } else { rank };
-    (first_forbidden..32).find(|held| counts[*held as usize] > 0)
+    (first_forbidden..NR_RANKS as u8).find(|held| counts[*held as usize] > 0)
 }
 
 #[cfg(target_os = "none")]
 mod held {
     //! Counts per CPU, filed under the number that the kernel keeps in TPIDR_EL1.
 
-    use super::{name_of, violation};
+    use super::{NR_RANKS, name_of, violation};
     use crate::percpu::MAX_CPUS;
     use aarch64_cpu::registers::{Readable, TPIDR_EL1};
     use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-    static COUNTS: [[AtomicU8; 32]; MAX_CPUS] =
-        [const { [const { AtomicU8::new(0) }; 32] }; MAX_CPUS];
+    static COUNTS: [[AtomicU8; NR_RANKS]; MAX_CPUS] =
+        [const { [const { AtomicU8::new(0) }; NR_RANKS] }; MAX_CPUS];
 
-    fn mine() -> &'static [AtomicU8; 32] {
+    fn mine() -> &'static [AtomicU8; NR_RANKS] {
         &COUNTS[TPIDR_EL1.get() as usize % MAX_CPUS]
     }
 
-    fn snapshot() -> [u8; 32] {
+    fn snapshot() -> [u8; NR_RANKS] {
         core::array::from_fn(|rank| mine()[rank].load(Relaxed))
     }
 
@@ -245,7 +252,7 @@ mod held {
 mod held {
     //! Counts per thread: a host thread stands for a CPU.
 
-    use super::{name_of, violation};
+    use super::{NR_RANKS, name_of, violation};
     use core::cell::RefCell;
 
     // The model checker runs its threads as coroutines of one OS thread.
@@ -256,7 +263,7 @@ mod held {
 
     thread_local! {
         #[allow(clippy::missing_const_for_thread_local, reason = "shuttle's macro takes no const")]
-        static COUNTS: RefCell<[u8; 32]> = RefCell::new([0; 32]);
+        static COUNTS: RefCell<[u8; NR_RANKS]> = RefCell::new([0; NR_RANKS]);
     }
 
     pub fn enter(rank: u8, name: &str, nested: bool) {
@@ -293,12 +300,12 @@ mod tests {
     #[test]
     fn ranks_grow_strictly_inwards() {
         assert!(ORDER.windows(2).all(|pair| pair[0].1 < pair[1].1));
-        assert!(ORDER.iter().all(|(_, rank)| *rank < 32));
+        assert!(ORDER.iter().all(|(_, rank)| usize::from(*rank) < NR_RANKS));
     }
 
     #[test]
     fn violation_names_the_lowest_offender() {
-        let mut counts = [0; 32];
+        let mut counts = [0; NR_RANKS];
         counts[Lru::RANK as usize] = 1;
         assert_eq!(violation(&counts, FrameCache::RANK, false), None);
         assert_eq!(violation(&counts, Cluster::RANK, false), Some(Lru::RANK));

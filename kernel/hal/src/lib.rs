@@ -13,6 +13,7 @@
 //! | [`PteMem`] | translation-table entries, as atomics that a hardware walker shares | `pte_mem.rs` |
 //! | [`Tlb`] | invalidation and its completion | `tlb.rs` |
 //! | [`BlockDevs`] | disks, many requests in flight | `block_dev.rs` |
+//! | [`DeviceMem`] | devices with memory of their own, and their copy engine | `device_mem.rs` |
 //! | [`Cpus`], [`Clock`] | who runs, and when | `cpu.rs`, `clock.rs` |
 //! | [`Trace`] | keeping what happens, where it is kept | `trace.rs` |
 //! | [`Wait`] | sleeping and waking | `wait.rs`, locks on top in `sleep_lock.rs` |
@@ -34,6 +35,7 @@ extern crate alloc;
 pub mod block_dev;
 pub mod clock;
 pub mod cpu;
+pub mod device_mem;
 pub mod devices;
 pub mod phys_mem;
 pub mod pte_mem;
@@ -51,6 +53,7 @@ pub mod wait;
 pub use block_dev::{BlockDevs, BlockOp, DiskId, IoError, IoTicket, Segment};
 pub use clock::Clock;
 pub use cpu::Cpus;
+pub use device_mem::{CopyError, CopyTicket, DeviceId, DeviceMem, FrameCopy};
 pub use devices::{Devices, PowerAction};
 pub use phys_mem::PhysMem;
 pub use pte_mem::{PteCell, PteMem, PteSlot, PteTable};
@@ -64,7 +67,19 @@ pub use wait::{Wait, WaitChannel};
 
 /// Everything the memory manager asks of a machine.
 pub trait Machine:
-    PhysMem + TagMem + PteMem + Tlb + BlockDevs + Cpus + Trace + Wait + Send + Sync + Sized + 'static
+    PhysMem
+    + TagMem
+    + PteMem
+    + Tlb
+    + BlockDevs
+    + DeviceMem
+    + Cpus
+    + Trace
+    + Wait
+    + Send
+    + Sync
+    + Sized
+    + 'static
 {
 }
 
@@ -74,6 +89,7 @@ impl<T> Machine for T where
         + PteMem
         + Tlb
         + BlockDevs
+        + DeviceMem
         + Cpus
         + Trace
         + Wait

@@ -90,6 +90,10 @@ base::events! {
         ThpSplitPmd = "thp_split_pmd",
         /// Runs of 16 entries unfolded because some of them were to change.
         ContUnfold = "cont_unfold",
+        /// Pages moved to the memory of a device.
+        DeviceIn = "device_migrate_in",
+        /// Pages moved home from the memory of a device.
+        DeviceOut = "device_migrate_out",
         /// 2 MiB blocks given to the kernel's heap.
         HeapGrow = "heap_grow",
         /// Block requests for tags, beside those for pages.

@@ -60,11 +60,21 @@ pub enum Fault {
     /// A fault that wants a large folio wants nothing else, whatever has happened to the slots meanwhile
     /// (Linux: -EEXIST for ever).
     OrderInsistedOn,
+    /// An entry that is frozen loses its dirty state (Linux before fd35ca3d12cc: "copy pte dirty bit to
+    /// page").
+    DirtyBitDropped,
+    /// Migration tells the TLBs after it has unlocked the table (Linux before 60bae7370896).
+    FlushAfterUnlock,
+    /// Migration unlocks the table to split a folio, and has not told the TLBs yet what it took away
+    /// there.
+    UnlockedForSplit,
+    /// Dirty state is read from an entry that names a frame of a device, where it means nothing.
+    DeviceEntryDirty,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::TagsNotSaved,
         Self::UnmapWithoutTlbi,
         Self::ReferenceLeakedOnReadError,
@@ -80,6 +90,10 @@ impl Fault {
         Self::OnlyHeadRenamed,
         Self::ClearedBeforeRenamed,
         Self::OrderInsistedOn,
+        Self::DirtyBitDropped,
+        Self::FlushAfterUnlock,
+        Self::UnlockedForSplit,
+        Self::DeviceEntryDirty,
     ];
 }
 

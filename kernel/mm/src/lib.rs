@@ -16,6 +16,10 @@
 //! | swap slots, the swap cache, tags of swapped pages | `swap/` |
 //! | what is reclaimed, and how | `reclaim/` |
 //! | which sizes of folios are used | `thp/` |
+//! | frames of devices with memory of their own | `device/` |
+//! | how pages get there and back | `migrate/` |
+//! | what a device sees of an address space | `mirror/` |
+//! | pages that must not move | `pin/` |
 //! | tmpfs files and shared anonymous memory | `shmem/` |
 //! | what is counted | `events.rs` |
 //!
@@ -44,13 +48,17 @@ extern crate alloc;
 
 #[cfg(feature = "audit")]
 mod audit;
+mod device;
 mod events;
 mod fault;
 mod folio;
 mod frame;
 pub mod lab;
 mod meminfo;
+mod migrate;
+mod mirror;
 mod mm;
+mod pin;
 mod reclaim;
 mod rmap;
 mod run_map;
@@ -67,7 +75,10 @@ pub use events::MmEvent;
 pub use fault::FaultError;
 pub use frame::{BounceFrame, OutOfMemory, Watermarks};
 pub use meminfo::MemInfo;
+pub use migrate::{DeviceError, From, MigrateError, MigrateRequest, MigrateWord, Migration};
+pub use mirror::{Glimpse, Mirror, MirrorError, Mirroring};
 pub use mm::{Mm, MmStats, RemoteError};
+pub use pin::Pin;
 pub use reclaim::{OomCandidate, pick_oom_victim};
 pub use rmap::MmId;
 pub use shmem::{PagePool, Shmem, ShmemError};

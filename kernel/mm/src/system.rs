@@ -9,6 +9,7 @@ use base::sync::SpinLock;
 use base::{Order, Pfn, lock_level};
 use hal::Machine;
 
+use crate::device::DeviceMemory;
 use crate::events::MmEvent;
 use crate::folio::FolioArena;
 use crate::frame::{AllocMode, BigBlocks, FrameFront, FrameWords, Watermarks};
@@ -30,6 +31,7 @@ pub struct System<M: Machine> {
     watermarks: Watermarks,
     nr_frames: u64,
     folios: FolioArena,
+    devices: DeviceMemory,
     spill: SpillTables,
     lru: Lru,
     deferred_splits: DeferredSplits,
@@ -54,6 +56,10 @@ impl<M: Machine> System<M> {
         let ranges = machine.managed_frames();
         let span = span_of(&ranges);
         let nr_frames: u64 = ranges.iter().map(|r| (r.end.get() - r.start.get()) as u64).sum();
+        let ids = (0..machine.nr_devices() as u8).map(hal::DeviceId);
+        let of_devices = ids.map(|id| machine.device_frames(id));
+        let nr_device_frames: u64 =
+            of_devices.map(|range| u64::from(range.end.get() - range.start.get())).sum();
         let nr_cpus = machine.nr_cpus();
         let nr_blocks = (span.end.get() - span.start.get()).div_ceil(BLOCK_UNITS) as usize;
         let big = BigBlocks::new(span.start, &ranges);
@@ -63,7 +69,8 @@ impl<M: Machine> System<M> {
             words: FrameWords::new(span),
             watermarks: Watermarks::for_memory(nr_frames),
             nr_frames,
-            folios: FolioArena::new(nr_frames as usize, nr_cpus),
+            folios: FolioArena::new((nr_frames + nr_device_frames) as usize, nr_cpus),
+            devices: DeviceMemory::new(&machine),
             spill: SpillTables::new(),
             lru: Lru::new(nr_cpus),
             deferred_splits: DeferredSplits::new(),
@@ -119,6 +126,10 @@ impl<M: Machine> System<M> {
 
     pub(crate) fn folios(&self) -> &FolioArena {
         &self.folios
+    }
+
+    pub(crate) fn device_memory(&self) -> &DeviceMemory {
+        &self.devices
     }
 
     pub(crate) fn spill(&self) -> &SpillTables {

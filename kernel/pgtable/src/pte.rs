@@ -70,6 +70,8 @@ mod bit {
     pub const SW_DIRTY: u64 = 1 << 55;
     pub const SW_SPECIAL: u64 = 1 << 56;
     pub const SW_FROZEN: u64 = 1 << 57;
+    /// In a frozen entry: its frame is a device's.
+    pub const SW_DEVICE: u64 = 1 << 58;
     /// Access and dirty state. AP\[2\] is dirty state where DBM is set, and set where it is not.
     pub const USE: u64 = ACCESSED | SW_DIRTY | READ_ONLY;
     /// In an entry that is not valid: it is present all the same (NOT_GLOBAL's place, as on Linux).
@@ -251,6 +253,30 @@ impl Pte {
     #[must_use]
     pub const fn frozen(self) -> Self {
         Self(self.0 & !(bit::VALID | bit::CONTIGUOUS) | bit::SW_FROZEN)
+    }
+
+    /// Returns the entry as a frozen one that names frame `pfn` of a device instead: Linux's
+    /// device-private entry, but that rights, access and dirty state stay in it.
+    #[must_use]
+    pub const fn on_device(self, pfn: Pfn) -> Self {
+        Self(self.frozen().with_frame(pfn).0 | bit::SW_DEVICE)
+    }
+
+    /// Tells whether the entry names a frame of a device. Such an entry is never valid.
+    #[inline(always)]
+    pub const fn is_on_device(self) -> bool {
+        self.0 & bit::SW_DEVICE != 0
+    }
+
+    /// Returns the entry that was frozen as one that maps frame `pfn` of RAM.
+    #[must_use]
+    pub const fn thawed_at(self, pfn: Pfn) -> Self {
+        let entry = self.with_frame(pfn);
+        Self(entry.0 & !bit::SW_DEVICE).thawed()
+    }
+
+    const fn with_frame(self, pfn: Pfn) -> Self {
+        Self(self.0 & !bit::ADDRESS | pfn.base().get())
     }
 
     /// Returns the entry as it was before [`Pte::frozen`], but that it stands for itself.

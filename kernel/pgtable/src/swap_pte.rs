@@ -4,12 +4,10 @@
 //! Bit 0 is clear, so hardware ignores the rest. The layout is the one Linux uses on arm64
 //! (arch/arm64/include/asm/pgtable.h), so that a page-table dump reads the same: type in bits 10:6,
 //! offset in bits 61:12, bit 2 "exclusive". Types below [`FIRST_SPECIAL`] are swap areas; the
-//! offset is a slot. Higher types say what else the entry is; the offset is a frame number, with
-//! young and dirty above it.
+//! offset is a slot. A page that is being moved, or is in the memory of a device, has no such entry:
+//! its rights stay in a frozen one (`Pte::frozen`, `Pte::on_device`).
 
 use core::ops::Range;
-
-use base::Pfn;
 
 use crate::pte::{PRESENT_INVALID, Pte};
 
@@ -22,14 +20,6 @@ const EXCLUSIVE: u64 = 1 << 2;
 /// First type that is not a swap area.
 const FIRST_SPECIAL: u8 = 24;
 const POISON: u8 = 24;
-const MIGRATION_READ: u8 = 25;
-const MIGRATION_WRITE: u8 = 26;
-const DEVICE_READ: u8 = 27;
-const DEVICE_WRITE: u8 = 28;
-
-const PFN_BITS: u32 = 32;
-const YOUNG: u64 = 1 << PFN_BITS;
-const DIRTY: u64 = 1 << (PFN_BITS + 1);
 
 /// Number of a swap area, below [`AreaId::MAX`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -92,24 +82,6 @@ pub enum NonPresent {
         /// No other address space referred to the page when it was swapped out.
         exclusive: bool,
     },
-    /// The page is being moved; wait for it.
-    Migration {
-        /// The frame it leaves.
-        pfn: Pfn,
-        /// The mapping was writable.
-        writable: bool,
-        /// The mapping was young.
-        young: bool,
-        /// The mapping was dirty.
-        dirty: bool,
-    },
-    /// The page is in a device's own memory.
-    DevicePrivate {
-        /// Its frame there.
-        pfn: Pfn,
-        /// The mapping was writable.
-        writable: bool,
-    },
     /// The content is lost: touching it is a bus error.
     Poison,
 }
@@ -124,15 +96,6 @@ impl NonPresent {
             NonPresent::Swap { entry, exclusive } => {
                 (entry.area.0, entry.slot as u64, if exclusive { EXCLUSIVE } else { 0 })
             }
-            NonPresent::Migration { pfn, writable, young, dirty } => {
-                let kind = if writable { MIGRATION_WRITE } else { MIGRATION_READ };
-                let young = if young { YOUNG } else { 0 };
-                let dirty = if dirty { DIRTY } else { 0 };
-                (kind, pfn.get() as u64 | young | dirty, 0)
-            }
-            NonPresent::DevicePrivate { pfn, writable } => {
-                (if writable { DEVICE_WRITE } else { DEVICE_READ }, pfn.get() as u64, 0)
-            }
             // The offset is never 0, so that a poisoned entry is not an empty one.
             NonPresent::Poison => (POISON, 1, 0),
         };
@@ -142,7 +105,6 @@ impl NonPresent {
     const fn decode(raw: u64) -> Option<Self> {
         let kind = ((raw & TYPE_MASK) >> TYPE_SHIFT) as u8;
         let offset = (raw >> OFFSET_SHIFT) & ((1 << OFFSET_BITS) - 1);
-        let pfn = Pfn::new(offset as u32);
         Some(match kind {
             0..FIRST_SPECIAL => {
                 if offset > u32::MAX as u64 {
@@ -150,15 +112,6 @@ impl NonPresent {
                 }
                 let entry = SwapEntry { area: AreaId(kind), slot: offset as u32 };
                 NonPresent::Swap { entry, exclusive: raw & EXCLUSIVE != 0 }
-            }
-            MIGRATION_READ | MIGRATION_WRITE => NonPresent::Migration {
-                pfn,
-                writable: kind == MIGRATION_WRITE,
-                young: offset & YOUNG != 0,
-                dirty: offset & DIRTY != 0,
-            },
-            DEVICE_READ | DEVICE_WRITE => {
-                NonPresent::DevicePrivate { pfn, writable: kind == DEVICE_WRITE }
             }
             POISON => NonPresent::Poison,
             _ => return None,
@@ -199,6 +152,7 @@ impl Entry {
 mod tests {
     use super::*;
     use crate::{MemType, Prot};
+    use base::Pfn;
 
     fn round_trip(value: NonPresent) {
         let raw = value.encode();
@@ -212,11 +166,6 @@ mod tests {
         for exclusive in [false, true] {
             let entry = SwapEntry { area: AreaId::new(23).unwrap(), slot: u32::MAX };
             round_trip(NonPresent::Swap { entry, exclusive });
-        }
-        for bits in 0..8 {
-            let (writable, young, dirty) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
-            round_trip(NonPresent::Migration { pfn: Pfn::new(!0), writable, young, dirty });
-            round_trip(NonPresent::DevicePrivate { pfn: Pfn::new(0x1234), writable });
         }
         round_trip(NonPresent::Poison);
     }

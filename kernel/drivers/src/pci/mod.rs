@@ -8,11 +8,12 @@ mod ecam;
 mod window;
 
 use alloc::vec::Vec;
+use core::ops::Range;
 use core::ptr::NonNull;
 
 use base::PhysAddr;
 use virtio_drivers::transport::pci::bus::{
-    BarInfo, Command, DeviceFunction, MemoryBarType, PciError, PciRoot,
+    BarInfo, Command, DeviceFunction, DeviceFunctionInfo, MemoryBarType, PciError, PciRoot,
 };
 use virtio_drivers::transport::pci::{PciTransport, VirtioPciError, virtio_device_type};
 
@@ -84,6 +85,27 @@ impl Bus {
             }
         };
         is_virtio.filter_map(set_up).collect()
+    }
+
+    /// Returns where the memory of the first ivshmem function is: its BAR 2 (QEMU docs/specs/ivshmem-spec),
+    /// in whole blocks of 2 MiB.
+    pub fn shared_memory(&mut self) -> Option<Range<PhysAddr>> {
+        const VENDOR: u16 = 0x1af4;
+        const DEVICE: u16 = 0x1110;
+        const MEMORY_BAR: u8 = 2;
+        let mut found = self.root.enumerate_bus(0);
+        let is_it = |id: &DeviceFunctionInfo| (id.vendor_id, id.device_id) == (VENDOR, DEVICE);
+        let (at, _) = found.find(|(_, info)| is_it(info))?;
+        let bars = self.root.bars(at).ok()?;
+        let memory = bars.get(usize::from(MEMORY_BAR))?.clone()?;
+        let BarInfo::Memory { address_type, address, size, .. } = memory else { return None };
+        let address = match address {
+            0 => self.assign(at, MEMORY_BAR, address_type, size)?,
+            assigned => assigned,
+        };
+        self.root.set_command(at, Command::MEMORY_SPACE);
+        let start = PhysAddr::new(address);
+        (size >= 2 << 20).then(|| start..start.add(size))
     }
 
     fn set_up<P: Platform>(&mut self, at: DeviceFunction) -> Result<Function, FunctionError> {

@@ -57,6 +57,8 @@ pub struct SimConfig {
     pub hw_dirty: bool,
     /// Disk sizes in sectors.
     pub disks: Vec<u64>,
+    /// Devices with memory of their own: a bank each, ascending, apart from RAM.
+    pub devices: Vec<Bank>,
     /// Requests a disk has in flight at most.
     pub queue_depth: usize,
     /// Where every choice of the machine comes from.
@@ -87,6 +89,7 @@ impl Default for SimConfig {
             hw_access_flag: true,
             hw_dirty: true,
             disks: Vec::new(),
+            devices: Vec::new(),
             queue_depth: 128,
             seed: 0,
             adversary: Adversary::FULL,

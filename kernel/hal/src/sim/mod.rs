@@ -40,6 +40,7 @@
 //! | stores | through a translation cached as writable and dirty go straight to memory; through a clean one make the entry dirty first, if it still is that entry | dirty state lost by read-then-clear | `mmu.rs` |
 //! | judges | panic on a frame that is reused or mapped anew while some CPU still uses it, a plain store over an entry that hardware may make dirty, a write-out that a store can overtake, a break-before-make violation, a reused ASID, a sleep before an invalidation is complete, an entry that makes no sense | what no access has run into yet | `judge.rs` |
 //! | disks | complete requests in any order, move data late and in pieces, fail on demand; frames of a request must be left alone | torn and lost pages, early mapping, leaked requests | `disk/` |
+//! | devices with memory | copy in any order, in pieces, and fail on demand; frames that no walk may reach | copies that a store overtakes, frames mapped too early, lost pages | `device_mem.rs` |
 //! | allocations | fail on demand | error paths | `alloc_faults.rs` |
 //!
 //! A stale translation that only tightens is no sin and gets no panic, but it stays: a store
@@ -64,6 +65,7 @@ mod clock;
 mod config;
 mod cpu;
 mod descriptor;
+mod device_mem;
 mod devices;
 mod disk;
 mod explore;
@@ -108,6 +110,7 @@ pub use threads::SimContext;
 use crate::tlb::Asid;
 use alloc_faults::AllocFaults;
 use clock::VirtualClock;
+use device_mem::Devices;
 use devices::Board;
 use disk::Disks;
 use host::State;
@@ -134,6 +137,7 @@ struct Parts {
     ram: Ram,
     mmu: State<Mmu>,
     disks: Disks,
+    devices: Devices,
     alloc_faults: AllocFaults,
     heap_blocks_left: AtomicU32,
     /// What the kernel's own heap has free.
@@ -163,6 +167,7 @@ impl SimMachine {
             ram: Ram::new(&config.banks, config.seed),
             mmu: State::new(Mmu::new(&config)),
             disks: Disks::new(&config),
+            devices: Devices::new(&config),
             alloc_faults: AllocFaults::new(config.seed),
             heap_blocks_left: AtomicU32::new(config.nr_heap_blocks),
             heap_room: AtomicUsize::new(usize::MAX >> 1),
@@ -195,7 +200,7 @@ impl SimMachine {
         self.ram().digest()
     }
 
-    /// Judges that nothing is left undone: every disk request was waited for, every invalidation
+    /// Judges that nothing is left undone: every disk request and every copy was waited for, every invalidation
     /// that was started was completed.
     ///
     /// # Panics
@@ -203,6 +208,7 @@ impl SimMachine {
     /// Naming the first thing left.
     pub fn assert_quiescent(&self) {
         self.assert_no_request_leaked();
+        self.assert_no_copy_leaked();
         let mmu = self.mmu();
         for (cpu, state) in mmu.cpus.iter().enumerate() {
             if let Some(invalidation) = state.pending.first() {
@@ -247,6 +253,10 @@ impl SimMachine {
 
     fn disks(&self) -> &Disks {
         &self.0.disks
+    }
+
+    fn devices(&self) -> &Devices {
+        &self.0.devices
     }
 
     fn alloc_faults(&self) -> &AllocFaults {

@@ -16,6 +16,7 @@ pub(super) enum Stream {
     Disk,
     Alloc,
     Entropy,
+    Device,
 }
 
 impl Rng {

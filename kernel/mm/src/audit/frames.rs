@@ -5,6 +5,7 @@ use base::Order;
 use hal::Machine;
 
 use super::observed::Observed;
+use crate::folio::FolioFlags;
 use crate::frame::word::FrameKind;
 use crate::system::System;
 
@@ -30,8 +31,12 @@ pub(super) fn audit<M: Machine>(system: &System<M>, seen: &Observed, swap_frames
             }
         }
     }
-    let in_folios: u64 =
-        system.folios().live().map(|id| system.folio(id).order().nr_pages() as u64).sum();
+    let nr_pages = |is_device: bool| -> u64 {
+        let folios = system.folios().live().map(|id| system.folio(id));
+        let of_kind = folios.filter(|folio| folio.has(FolioFlags::DEVICE) == is_device);
+        of_kind.map(|folio| u64::from(folio.order().nr_pages())).sum()
+    };
+    let in_folios = nr_pages(false);
     assert_eq!(folio_pages, in_folios, "frames of folios: by word, by descriptor");
     assert_eq!(tables, seen.tables.len(), "table pages: by word, by tree");
     assert_eq!(swap, swap_frames, "frames of swap tables and tags: by word, by area");
@@ -43,4 +48,11 @@ pub(super) fn audit<M: Machine>(system: &System<M>, seen: &Observed, swap_frames
     );
     let kept = system.front().nr_free() + system.front().nr_cached();
     assert_eq!(kept, free, "free frames: by allocator, by word");
+    let devices = (0..system.nr_devices() as u8).map(hal::DeviceId);
+    let in_use = devices.map(|device| system.device_frames(device)).map(|(free, all)| all - free);
+    assert_eq!(
+        in_use.sum::<u64>(),
+        nr_pages(true),
+        "frames of devices: by allocator, by descriptor"
+    );
 }

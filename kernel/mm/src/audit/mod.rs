@@ -97,11 +97,13 @@ impl<M: Machine> System<M> {
         self.audit_place(id, folio, found.objects);
         let references = folio.is_mapped() as u32 + (folio.place() != Place::Nowhere) as u32;
         assert_eq!(folio.refcount(), references, "references of {id:?}: kept, found");
-        assert!(folio.has(FolioFlags::LRU), "{id:?} is on no LRU list");
+        let is_device = folio.has(FolioFlags::DEVICE);
+        assert!(folio.has(FolioFlags::LRU) != is_device, "{id:?} is on an LRU list, or on none");
         let transient = FolioFlags::LOCKED.union(FolioFlags::WRITEBACK);
         assert!(!folio.has(transient), "{id:?} is locked or being written");
         for pfn in folio.frames() {
-            assert_eq!(self.words().folio(pfn), id, "frame word of {pfn:?}");
+            let words = if is_device { self.device_memory().words(pfn) } else { self.words() };
+            assert_eq!(words.folio(pfn), id, "frame word of {pfn:?}");
         }
     }
 
@@ -140,7 +142,8 @@ impl<M: Machine> System<M> {
         for order in OrderSet::LARGE.iter() {
             let is_counted = |id: &FolioId| {
                 let folio = self.folio(*id);
-                folio.is_anon() && folio.order() == order
+                let is_counted = folio.is_anon() && !folio.has(FolioFlags::DEVICE);
+                is_counted && folio.order() == order
             };
             let found = self.folios().live().filter(is_counted).count() as u64;
             let kept = self.thp().stats().total(ThpStat::NrAnon, order);

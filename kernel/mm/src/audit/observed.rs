@@ -120,7 +120,7 @@ impl Observed {
             assert!(!pte.is_writable(), "the zero page is mapped writable");
             return;
         }
-        let id = system.words().folio(pte.pfn());
+        let id = system.folio_of(pte);
         let folio = system.folio(id);
         let counted = self.mms.entry(mm.id()).or_default();
         *if folio.is_anon() { &mut counted.anon } else { &mut counted.shmem } += 1;
@@ -133,7 +133,7 @@ impl Observed {
                 "{id:?} is shared and writable"
             );
         }
-        if pte.mem_type() == pgtable::MemType::Tagged {
+        if pte.mem_type() == pgtable::MemType::Tagged && !pte.is_on_device() {
             let state = system.words().mte_state(pte.pfn());
             assert_eq!(
                 state,

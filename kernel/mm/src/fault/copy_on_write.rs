@@ -21,6 +21,9 @@ impl<M: Machine> Mm<M> {
     pub(super) fn fault_present(&self, site: &Site<'_, M>, table: Pfn) -> Result<bool, FaultError> {
         let mut lock = self.lock_leaf_table(table);
         let Entry::Present(pte) = lock.entry(site.page) else { return Ok(false) };
+        if pte.is_on_device() {
+            return self.fault_on_device(pte, lock).map(|()| false);
+        }
         if pte.is_frozen() {
             let id = self.system().words().folio(pte.pfn());
             drop(lock);

@@ -20,6 +20,7 @@
 mod anonymous;
 mod block;
 mod copy_on_write;
+mod device;
 mod shared;
 mod stack;
 mod swap_in;
@@ -154,7 +155,7 @@ impl<M: Machine> Mm<M> {
             Entry::NonPresent(NonPresent::Swap { entry, .. }) => {
                 self.fault_swap(&site, table, entry, raw)
             }
-            // Nothing makes these yet; a poisoned page has no content.
+            // A poisoned page has no content.
             Entry::NonPresent(_) => Err(FaultError::NoContent),
             Entry::Corrupt(raw) => {
                 log::error!("{:?}: corrupt entry {raw:#x} at {:?}", self.id(), page.base());

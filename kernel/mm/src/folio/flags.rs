@@ -51,6 +51,8 @@ bitflags! {
         const FREEZING = 1 << 15;
         /// Counts frozen entries and has no frames of its own. Constant.
         const GHOST = 1 << 16;
+        /// Its frames are a device's: on no LRU list, never in swap. Constant.
+        const DEVICE = 1 << 17;
         /// The tags of all its pages were restored by a fault, in an experiment. Under the folio lock.
         #[cfg(feature = "lab")]
         const TAGS_RESTORED = 1 << 23;
@@ -86,6 +88,12 @@ impl Folio {
     #[inline(always)]
     pub(crate) fn has(&self, flags: FolioFlags) -> bool {
         self.flags.load(Ordering::Acquire) & flags.bits() == flags.bits()
+    }
+
+    /// Tells whether any of `flags` is set.
+    #[inline(always)]
+    pub(crate) fn has_any(&self, flags: FolioFlags) -> bool {
+        self.flags.load(Ordering::Acquire) & flags.bits() != 0
     }
 
     /// Sets flags and returns all that were set before.

@@ -26,6 +26,7 @@
 
 mod arena;
 mod flags;
+mod freeze;
 mod lock;
 mod reference;
 mod split;
@@ -33,6 +34,7 @@ mod split;
 pub(crate) use arena::FolioArena;
 pub use arena::FolioId;
 pub(crate) use flags::FolioFlags;
+pub(crate) use freeze::Frozen;
 pub(crate) use lock::FolioLock;
 pub(crate) use reference::FolioRef;
 
@@ -132,6 +134,11 @@ impl Folio {
     /// Returns the references held now.
     pub(crate) fn refcount(&self) -> u32 {
         self.refcount.load(Ordering::Acquire)
+    }
+
+    /// Returns the pins.
+    pub(crate) fn pins(&self) -> &AtomicU32 {
+        &self.pins
     }
 
     /// Tells whether a device or the kernel holds the folio in place.

@@ -3,7 +3,7 @@
 
 use base::sync::atomic::{Ordering, fence};
 use base::{Order, Pfn};
-use hal::Machine;
+use hal::{DeviceId, Machine};
 
 use super::{Folio, FolioFlags, FolioId, flags};
 use crate::events::MmEvent;
@@ -156,9 +156,34 @@ impl<M: Machine> System<M> {
         Ok(self.new_descriptor(id, head, flags::initial(order, self.machine().cpu(), initial)))
     }
 
+    /// Allocates a folio of 2^`order` frames of a device, content undefined, refcount 1.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] when the device has no run of free frames, or there is no room for a
+    /// descriptor.
+    pub(crate) fn alloc_device_folio(
+        &self,
+        device: DeviceId,
+        order: Order,
+    ) -> Result<FolioRef<'_, M>, OutOfMemory> {
+        if self.machine().inject_device_failure() {
+            return Err(OutOfMemory);
+        }
+        let head = self.device_memory().alloc_run(device, order).ok_or(OutOfMemory)?;
+        let Some(id) = self.alloc_descriptor() else {
+            self.device_memory().return_unclaimed(head, order);
+            return Err(OutOfMemory);
+        };
+        let words = self.device_memory().words(head);
+        words.claim_folio(head, order.nr_pages(), id, MteState::Untagged);
+        let initial = FolioFlags::DEVICE | FolioFlags::UPTODATE | FolioFlags::DIRTY;
+        Ok(self.new_descriptor(id, head, flags::initial(order, self.machine().cpu(), initial)))
+    }
+
     /// Makes a descriptor just allocated that of the folio at `head`, refcount 1.
     #[inline]
-    pub(super) fn new_descriptor(&self, id: FolioId, head: Pfn, flags: u32) -> FolioRef<'_, M> {
+    pub(crate) fn new_descriptor(&self, id: FolioId, head: Pfn, flags: u32) -> FolioRef<'_, M> {
         let folio = self.folio(id);
         folio.flags.store(flags, Ordering::Relaxed);
         folio.head.store(head.get(), Ordering::Relaxed);
@@ -167,7 +192,7 @@ impl<M: Machine> System<M> {
     }
 
     #[inline]
-    pub(super) fn alloc_descriptor(&self) -> Option<FolioId> {
+    pub(crate) fn alloc_descriptor(&self) -> Option<FolioId> {
         if self.machine().inject_alloc_failure() {
             return None;
         }
@@ -210,7 +235,10 @@ impl<M: Machine> System<M> {
             assert!(folio.is_nowhere(), "folio {id:?} freed while {:?}", folio.place());
             debug_assert!(!folio.is_pinned(), "folio {id:?} freed while pinned");
             debug_assert!(!folio.has(FolioFlags::LOCKED), "folio {id:?} freed while locked");
-            if folio.has(FolioFlags::GHOST) {
+            if folio.has_any(FolioFlags::GHOST | FolioFlags::DEVICE) {
+                if folio.has(FolioFlags::DEVICE) {
+                    self.device_memory().free_run(folio.head(), folio.order());
+                }
                 return None;
             }
             if !folio.is_large() {

@@ -1,20 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file splits a large folio into folios of one page. The frames stay where they are.
 //!
-//! A page's mappings are counted by folio, so a split has to hand out the counts. While it does,
-//! every entry of the folio is *frozen* (`Pte::frozen`): hardware does not use it, a fault on it
-//! waits for the folio lock, and everything else (fork, munmap, mprotect, mremap) handles it like
-//! any other entry, but finds its count in another descriptor, the *ghost*:
+//! A page's mappings are counted by folio, so a split has to hand out the counts. While it does, every
+//! entry of the folio is frozen and counted in a ghost (`freeze.rs`):
 //!
 //! ```text
 //!                freeze                          thaw
 //! folio, valid ----------> ghost, frozen entries ----------> folio of the page, valid
 //! ```
 //!
-//! Each entry changes hands under its table's lock, together with its count. So the sum is right at
-//! every moment, forks and unmaps may go on meanwhile, and "no valid entry is left" is the folio's
-//! mapcount: 0. Then nobody can reach the folio but by a reference; if there is an unknown one, the
-//! split is called off and the entries thaw in the folio that they came from.
+//! When nothing is left in the folio, nobody can reach it but by a reference; if there is an unknown
+//! one, the split is called off and the entries thaw in the folio that they came from.
 //!
 //! | step | descriptor of page n | counts valid entries | counts frozen entries |
 //! |---|---|---|---|
@@ -28,18 +24,16 @@
 //! The first page keeps the old descriptor. Tag states are per page and stay. A folio in the swap
 //! cache stays there: its slots' words name the new folios.
 
-use core::ops::ControlFlow;
-
 use arrayvec::ArrayVec;
 
+use base::Order;
 use base::sync::atomic::Ordering;
-use base::{Order, PageRange, Pfn};
 use hal::{Machine, TraceKind};
-use pgtable::Pte;
 
-use super::{Folio, FolioFlags, FolioId, FolioLock, FolioRef, Place, flags};
+use super::freeze::{Frozen, Thaw};
+use super::{FolioFlags, FolioId, FolioLock, FolioRef, Place, flags};
 use crate::events::MmEvent;
-use crate::rmap::{MappedAt, MappedBy, base_of};
+use crate::frame::OutOfMemory;
 use crate::system::System;
 use crate::thp::ThpStat;
 use crate::tlb::TlbBatch;
@@ -123,22 +117,6 @@ impl<M: Machine> System<M> {
             may && self.split_listed(locked).is_ok()
         })
     }
-
-    /// Returns the descriptor that counts a frozen entry of page `pfn`; its table is locked.
-    pub(crate) fn frozen_folio(&self, pfn: Pfn) -> FolioId {
-        let folio = self.folio(self.words().folio(pfn));
-        debug_assert!(folio.has(FolioFlags::FREEZING), "{pfn:?} is frozen, its folio is not");
-        FolioId::new(folio.lru_prev.load(Ordering::Relaxed))
-    }
-}
-
-/// Where frozen entries are counted when they are valid again.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Thaw {
-    /// In the folio that they came from.
-    Back,
-    /// In the folios of their pages.
-    InPages,
 }
 
 /// A split under way: descriptors are there, and nothing has changed yet.
@@ -146,11 +124,9 @@ struct Split<'f, 's, M: Machine> {
     system: &'s System<M>,
     folio: &'f FolioLock<'s, M>,
     order: Order,
-    ghost: FolioRef<'s, M>,
+    frozen: Option<Frozen<'s, M>>,
     /// Descriptors of the pages after the first.
     tails: ArrayVec<FolioId, MOST>,
-    /// Whether it was to be split when memory is short.
-    was_queued: bool,
 }
 
 impl<'f, 's, M: Machine> Split<'f, 's, M> {
@@ -164,11 +140,7 @@ impl<'f, 's, M: Machine> Split<'f, 's, M> {
             return Err(SplitError::Busy);
         }
         let order = folio.order();
-        let ghost = system.alloc_descriptor().ok_or(SplitError::OutOfMemory)?;
-        let flags = flags::initial(order, folio.shard(), FolioFlags::GHOST);
-        let ghost = system.new_descriptor(ghost, folio.head(), flags);
-        let (tails, was_queued) = (ArrayVec::new(), false);
-        let mut split = Self { system, folio, order, ghost, tails, was_queued };
+        let mut split = Self { system, folio, order, frozen: None, tails: ArrayVec::new() };
         for _ in 1..order.nr_pages() {
             match system.alloc_descriptor() {
                 Some(id) => split.tails.push(id),
@@ -178,9 +150,13 @@ impl<'f, 's, M: Machine> Split<'f, 's, M> {
                 }
             }
         }
-        folio.lru_prev.store(split.ghost.id().get(), Ordering::Relaxed);
-        folio.set(FolioFlags::FREEZING);
-        split.was_queued = system.deferred_splits().remove(system, folio);
+        match Frozen::begin(folio) {
+            Ok(frozen) => split.frozen = Some(frozen),
+            Err(OutOfMemory) => {
+                split.give_tails_back();
+                return Err(SplitError::OutOfMemory);
+            }
+        }
         Ok(split)
     }
 
@@ -189,109 +165,28 @@ impl<'f, 's, M: Machine> Split<'f, 's, M> {
         self.tails.clear();
     }
 
+    fn frozen(&self) -> &Frozen<'s, M> {
+        self.frozen.as_ref().expect("begun, and not ended")
+    }
+
     /// Freezes, judges, relabels and thaws. Returns the pages that became free, the first not among
     /// them.
     fn carry_out(mut self) -> Result<u32, SplitError> {
-        let frozen = self.freeze();
+        let frozen = {
+            let mut tlbs = TlbBatch::new(self.system);
+            let frozen = self.frozen().freeze_all(self.folio, &mut tlbs);
+            tlbs.complete();
+            frozen
+        };
         let is_held = self.folio.is_pinned() || !self.folio.has_no_other_reference(1);
         if frozen.is_err() || is_held {
-            self.thaw(Thaw::Back);
-            self.folio.clear(FolioFlags::FREEZING);
-            if self.was_queued {
-                self.system.deferred_splits().add(self.system, self.folio.id(), self.folio);
-            }
+            self.frozen.take().expect("not ended yet").end_as_before(self.folio);
             self.give_tails_back();
-            return Err(frozen.err().unwrap_or(SplitError::Busy));
+            return Err(frozen.err().map_or(SplitError::Busy, |_| SplitError::OutOfMemory));
         }
         self.relabel();
-        self.thaw(Thaw::InPages);
+        self.frozen().thaw(Thaw::InPages(&|n| self.page_folio(n)));
         Ok(self.finish())
-    }
-
-    /// Freezes every entry that maps the folio, and waits until no CPU uses any of them.
-    fn freeze(&self) -> Result<(), SplitError> {
-        let mut tlbs = TlbBatch::new(self.system);
-        // A fork may add entries behind the walk. It has the folio's mapcount to tell.
-        while self.folio.is_mapped() {
-            let mut result = Ok(());
-            let _ = self.system.visit_mappings(self.folio, |at| {
-                result = self.freeze_run(at, &mut tlbs);
-                if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            });
-            result?;
-        }
-        tlbs.complete();
-        Ok(())
-    }
-
-    fn freeze_run(
-        &self,
-        at: MappedAt<'_, '_, M>,
-        tlbs: &mut TlbBatch<'s, M>,
-    ) -> Result<(), SplitError> {
-        let table = match at.by {
-            // The next look finds its pages one by one.
-            MappedBy::Block(block) => {
-                block.split(at.page);
-                return Ok(());
-            }
-            MappedBy::Table(table) => table,
-        };
-        let base = base_of(at.page, at.index);
-        if table.present(at.page).is_none_or(Pte::is_frozen) {
-            return Ok(());
-        }
-        let from = (self.folio.id(), &***self.folio, base);
-        let left = self
-            .system
-            .recount_mapping(from, (&self.ghost, base), at.mm.id(), at.nr, false)
-            .map_err(|_| SplitError::OutOfMemory)?;
-        let old = table.update_run(at.page, at.nr, Pte::frozen);
-        let pages = PageRange::of_len(at.page, at.nr.into());
-        tlbs.note_run(at.mm, pages, old.raw(), old.frozen().raw());
-        tlbs.issue();
-        if old.is_dirty() {
-            self.folio.set(FolioFlags::DIRTY);
-        }
-        // The caller's reference is left.
-        drop(left);
-        Ok(())
-    }
-
-    /// Makes every frozen entry valid again.
-    fn thaw(&self, to: Thaw) {
-        // A fork may add entries behind the walk.
-        while self.ghost.is_mapped() {
-            let _ = self.system.visit_mappings(&self.ghost, |at| {
-                self.thaw_run(at, to);
-                ControlFlow::Continue(())
-            });
-        }
-    }
-
-    fn thaw_run(&self, at: MappedAt<'_, '_, M>, to: Thaw) {
-        let MappedBy::Table(table) = at.by else { panic!("a frozen folio has no block") };
-        if !table.present(at.page).is_some_and(Pte::is_frozen) {
-            return;
-        }
-        let base = base_of(at.page, at.index);
-        let recount = |folio: &Folio, to_base, nr| {
-            let from = (self.ghost.id(), &*self.ghost, base);
-            let to = (folio, to_base);
-            let left = self.system.recount_mapping(from, to, at.mm.id(), nr, true);
-            // The split's own reference is left.
-            drop(left.expect("the reserve is for this"));
-        };
-        match to {
-            Thaw::Back => recount(self.folio, base, at.nr),
-            Thaw::InPages => {
-                for n in 0..at.nr {
-                    let folio = self.system.folio(self.page_folio(at.index + n));
-                    recount(folio, base_of(at.page.add(n.into()), 0), 1);
-                }
-            }
-        }
-        table.update_run(at.page, at.nr, Pte::thawed);
     }
 
     /// Returns the descriptor that page `n` is to have.
@@ -309,7 +204,7 @@ impl<'f, 's, M: Machine> Split<'f, 's, M> {
         for (n, id) in (1..).zip(&self.tails) {
             let pfn = self.folio.head().add(n);
             let tail = self.system.new_descriptor(*id, pfn, flags);
-            tail.lru_prev.store(self.ghost.id().get(), Ordering::Relaxed);
+            tail.lru_prev.store(self.frozen().ghost().id().get(), Ordering::Relaxed);
             if let Some(first) = first {
                 tail.set_place(Place::Swap(first.add(n)));
                 tail.get();
@@ -334,7 +229,7 @@ impl<'f, 's, M: Machine> Split<'f, 's, M> {
     fn finish(self) -> u32 {
         let system = self.system;
         // An entry may have been taken away while it was frozen: its dirty state went to the ghost.
-        let is_dirty = self.ghost.has(FolioFlags::DIRTY);
+        let is_dirty = self.frozen().ghost().has(FolioFlags::DIRTY);
         let mut freed = 0;
         for id in &self.tails {
             let tail = FolioRef::adopt(system, *id, system.folio(*id));

@@ -161,6 +161,12 @@ impl FrameWords {
         FolioId::new((word >> FOLIO_SHIFT) as u32)
     }
 
+    /// Returns the folio that the frame is a page of, if it is one's at the moment.
+    pub fn folio_if_any(&self, pfn: Pfn) -> Option<FolioId> {
+        let word = self.word(pfn).load(Ordering::Acquire);
+        (word & KIND == FrameKind::Folio as u64).then(|| FolioId::new((word >> FOLIO_SHIFT) as u32))
+    }
+
     /// Makes a page that belonged to another folio a page of `folio`. Its tag state stays.
     pub fn move_to_folio(&self, pfn: Pfn, folio: FolioId) {
         let word = self.word(pfn);

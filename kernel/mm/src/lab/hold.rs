@@ -22,12 +22,12 @@ impl<M: Machine> Mm<M> {
         let held = match self.mapped_at(page)? {
             Mapped::Table(table) => {
                 let lock = self.lock_leaf_table(table);
-                lock.present(page).filter(|pte| !pte.is_special()).map(|pte| self.hold(pte.pfn()))
+                lock.present(page).filter(|pte| !pte.is_special()).map(|pte| self.hold(pte))
             }
             Mapped::Block(slot) => {
                 let block = self.lock_block(slot)?;
                 let pte = block.pte().advanced(index_of(page) as u32);
-                (!pte.is_special()).then(|| self.hold(pte.pfn()))
+                (!pte.is_special()).then(|| self.hold(pte))
             }
         };
         drop(areas);
@@ -35,8 +35,8 @@ impl<M: Machine> Mm<M> {
     }
 
     /// Takes a reference to the folio of a page; its table is locked.
-    fn hold(&self, pfn: base::Pfn) -> HeldFolio<'_, M> {
+    fn hold(&self, pte: pgtable::Pte) -> HeldFolio<'_, M> {
         let system = self.system();
-        HeldFolio { _folio: system.get_folio(system.words().folio(pfn)) }
+        HeldFolio { _folio: system.get_folio(system.folio_of(pte)) }
     }
 }

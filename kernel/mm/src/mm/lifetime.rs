@@ -5,12 +5,14 @@ use alloc::sync::Arc;
 
 use base::sync::RwSpinLock;
 use base::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use base::{PageRange, Vpn};
 use hal::sleep_lock::RwSleepLock;
 use hal::{Invalidate, Machine, Reach};
 
 use super::{Mm, stats};
 use crate::frame::word::FrameKind;
 use crate::frame::{AllocMode, OutOfMemory};
+use crate::mirror::Mirrors;
 use crate::system::System;
 use crate::tlb::{Tickets, TlbGather};
 use crate::vma::Areas;
@@ -38,6 +40,7 @@ impl<M: Machine> Mm<M> {
             last_leaf: Default::default(),
             stats: stats::Gauges::with_root(),
             tickets: Tickets::new(),
+            mirrors: Mirrors::new(),
             thp_disable: Default::default(),
             is_huge_zero_user: AtomicBool::new(false),
         });
@@ -89,6 +92,7 @@ impl<M: Machine> Mm<M> {
         machine.before();
         self.system.count_tlbi(machine.invalidate(Invalidate::Asid(self.asid()), Reach::Broadcast));
         self.system.complete_tlbi();
+        self.mirrors().invalidate(PageRange::new(Vpn::new(0), Vpn::END));
 
         let mut areas = self.write_areas();
         let mut gather = TlbGather::for_teardown(self);

@@ -47,6 +47,7 @@ use base::sync::atomic::{AtomicBool, AtomicU32};
 use hal::sleep_lock::{RwSleepLock, SleepReadGuard, SleepWriteGuard};
 use hal::{Asid, Machine};
 
+use crate::mirror::Mirrors;
 use crate::rmap::MmId;
 use crate::system::System;
 use crate::thp::DisableCell;
@@ -69,6 +70,7 @@ pub struct Mm<M: Machine> {
     last_leaf: tables::LastLeaf,
     stats: stats::Gauges,
     tickets: Tickets,
+    mirrors: Mirrors<M>,
     thp_disable: DisableCell,
     /// Counted among the users of the huge zero page (`thp/huge_zero.rs`).
     is_huge_zero_user: AtomicBool,
@@ -123,6 +125,10 @@ impl<M: Machine> Mm<M> {
 
     pub(crate) fn is_huge_zero_user(&self) -> &AtomicBool {
         &self.is_huge_zero_user
+    }
+
+    pub(crate) fn mirrors(&self) -> &Mirrors<M> {
+        &self.mirrors
     }
 
     pub(crate) fn tickets(&self) -> &Tickets {

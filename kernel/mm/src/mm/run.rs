@@ -84,8 +84,8 @@ impl<M: Machine> Mm<M> {
         if pte.is_special() {
             return None;
         }
-        let id = match pte.is_frozen() {
-            false => self.system().words().folio(pte.pfn()),
+        let id = match pte.is_frozen() && !pte.is_on_device() {
+            false => self.system().folio_of(pte),
             true => self.system().frozen_folio(pte.pfn()),
         };
         let folio = self.system().folio(id);

@@ -128,7 +128,7 @@ impl<M: Machine> System<M> {
     fn queue_large(&self, id: FolioId, folio: &Folio) {
         if folio.is_anon()
             && !folio.has(FolioFlags::SPLIT_QUEUED)
-            && !folio.has(FolioFlags::GHOST)
+            && !folio.has_any(FolioFlags::GHOST | FolioFlags::DEVICE)
             && self.is_partly_mapped(folio)
             && self.deferred_splits().add(self, id, folio)
         {

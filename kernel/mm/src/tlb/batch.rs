@@ -86,6 +86,7 @@ impl<'s, M: Machine> TlbBatch<'s, M> {
         if self.system.commits(Fault::UnmapWithoutTlbi) {
             return;
         }
+        mm.mirrors().invalidate(pages);
         let machine = self.system.machine();
         // The entries just cleared must be visible to walks before the TLBs are told to forget them.
         machine.before();

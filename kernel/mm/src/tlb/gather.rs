@@ -111,6 +111,9 @@ impl<'m, M: Machine> TlbGather<'m, M> {
         if self.when == Complete::Already {
             return;
         }
+        if Pte::from_raw(old).is_on_device() {
+            self.mm.mirrors().invalidate(pages);
+        }
         match change_of(old, new) {
             Change::Store => self.mm.system().count(MmEvent::TlbElided, pages.nr_pages()),
             Change::StoreAndForgetLazily => {}
@@ -233,6 +236,7 @@ impl<'m, M: Machine> TlbGather<'m, M> {
         let (machine, asid) = (self.mm.machine(), self.mm.asid());
         // The entries just cleared must be visible to walks before the TLBs are told to forget.
         machine.before();
+        leaves.into_iter().chain(walks).for_each(|pages| self.mm.mirrors().invalidate(pages));
         let leaves = leaves.map(|pages| Invalidate::Leaves { asid, pages });
         let walks = walks.map(|pages| Invalidate::Walks { asid, pages });
         for what in leaves.into_iter().chain(walks) {

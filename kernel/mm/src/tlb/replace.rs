@@ -97,6 +97,9 @@ impl<M: Machine> Mm<M> {
     }
 
     fn invalidate(&self, pages: PageRange, reach: Reach) {
+        if reach == Reach::Broadcast {
+            self.mirrors().invalidate(pages);
+        }
         let machine = self.machine();
         // The entry stored before must be visible to walks before the TLBs are told to forget.
         machine.before();

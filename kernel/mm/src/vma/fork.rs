@@ -174,7 +174,7 @@ impl<M: Machine> Mm<M> {
                 Entry::NonPresent(NonPresent::Poison) => {
                     child.lock.fill(page, NonPresent::Poison.encode());
                 }
-                Entry::NonPresent(_) | Entry::Empty | Entry::Corrupt(_) => {}
+                Entry::Empty | Entry::Corrupt(_) => {}
             }
             page = page.add(nr.into());
         }

@@ -214,6 +214,7 @@ impl<M: Machine> Mm<M> {
     /// in the run, no swap slot keeps the content, and nobody else maps or holds it.
     fn may_give_up(&self, run: &Run<'_>) -> bool {
         run.is_whole()
+            && !run.pte.is_on_device()
             && run.folio.swap_entry().is_none()
             && self.system().is_mapped_only_by(run.folio, self.id())
             && run.folio.has_no_other_reference(0)

@@ -178,7 +178,10 @@ impl<M: Machine> Mm<M> {
         pte: Pte,
     ) -> u32 {
         let nr = self.run_at(lock, page, pte, most).map_or(1, |run| run.nr);
-        (0..nr).for_each(|n| self.system().make_page_tagged(pte.pfn().add(n)));
+        // What is on a device gets tags when it comes home.
+        if !pte.is_on_device() {
+            (0..nr).for_each(|n| self.system().make_page_tagged(pte.pfn().add(n)));
+        }
         self.replace_run_mapping(lock, page, nr, |old| rights.apply(old));
         nr
     }

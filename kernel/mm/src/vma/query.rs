@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use base::{PageRange, Pfn, Vpn};
-use hal::Machine;
+use hal::{DeviceId, Machine};
 use pgtable::{Entry, NonPresent, SwapEntry};
 
 use super::area::{Area, AreaFlags, Backing};
@@ -66,6 +66,8 @@ pub enum PageView {
         /// Mapped by this address space only.
         is_exclusive: bool,
     },
+    /// In the memory of a device.
+    OnDevice(DeviceId),
     /// In a swap slot.
     Swapped(SwapEntry),
 }
@@ -143,11 +145,14 @@ impl<M: Machine> Mm<M> {
 
     fn view(&self, entry: Entry) -> PageView {
         match entry {
+            Entry::Present(pte) if pte.is_on_device() => {
+                PageView::OnDevice(self.system().device_memory().device_of(pte.pfn()))
+            }
             Entry::Present(pte) if pte.is_special() => {
                 PageView::Present { pfn: pte.pfn(), is_file: false, is_exclusive: false }
             }
             Entry::Present(pte) => {
-                let id = self.system().words().folio(pte.pfn());
+                let id = self.system().folio_of(pte);
                 PageView::Present {
                     pfn: pte.pfn(),
                     is_file: !self.system().folio(id).is_anon(),
@@ -166,7 +171,7 @@ impl<M: Machine> Mm<M> {
         match entry {
             // As on Linux, the zero page is nobody's.
             Entry::Present(pte) if !pte.is_special() => {
-                let folio = self.system().folio(self.system().words().folio(pte.pfn()));
+                let folio = self.system().folio(self.system().folio_of(pte));
                 // The average over the folio's pages: exact for one page, and what Linux shows
                 // without per-page counts (CONFIG_NO_PAGE_MAPCOUNT).
                 let mappers = folio.mapcount().div_ceil(folio.order().nr_pages()).max(1);

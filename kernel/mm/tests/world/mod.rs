@@ -4,6 +4,7 @@
 
 pub mod actor;
 pub mod caught;
+pub mod device;
 pub mod dice;
 pub mod failing;
 pub mod folios;

@@ -138,3 +138,21 @@ fn use_gathered_by_bits_is_use_gathered_one_by_one() {
         }
     }
 }
+
+#[test]
+fn an_entry_goes_to_a_device_and_comes_home_with_all_it_permits() {
+    for prot in [Prot::empty(), Prot::READ, Prot::READ | Prot::WRITE, Prot::READ | Prot::EXEC] {
+        for mem in [MemType::Normal, MemType::Tagged] {
+            for pte in [Pte::new(Pfn::new(7), prot, mem), Pte::new(Pfn::new(7), prot, mem).dirty()]
+            {
+                let away = pte.on_device(Pfn::new(0x0800_1234));
+                assert!(away.is_on_device() && away.is_frozen() && !away.is_valid());
+                assert!(Pte::is_present(away.raw()));
+                assert_eq!(away.pfn(), Pfn::new(0x0800_1234));
+                assert_eq!(away.is_dirty(), pte.is_dirty());
+                assert_eq!(away.is_writable(), pte.is_writable());
+                assert_eq!(away.thawed_at(Pfn::new(7)), pte, "{prot:?} {mem:?}");
+            }
+        }
+    }
+}

@@ -20,7 +20,7 @@ use hal::sleep_lock::SleepLock;
 use super::env::Env;
 use super::inode::{InodeRef, OpenMode};
 use super::io::{Sink, Source};
-use super::ops::{FileOps, Mapping, Offsets, PollEvents, WriteAt};
+use super::ops::{Caller, FileOps, Mapping, Offsets, PollEvents, WriteAt};
 
 /// Largest offset.
 const MAX_OFFSET: u64 = i64::MAX as u64;
@@ -243,6 +243,32 @@ impl<M: Machine> File<M> {
         }
         let ops = self.ops.as_ref().ok_or(Errno::ENOTTY)?;
         ops.ioctl(request, input)
+    }
+
+    /// Like [`File::ioctl`], for `caller`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`File::ioctl`].
+    pub fn ioctl_for(
+        &self,
+        caller: &dyn Caller,
+        request: u32,
+        input: &[u8],
+    ) -> Result<Vec<u8>, Errno> {
+        match &self.ops {
+            Some(ops) if request != FIONBIO => ops.ioctl_for(caller, request, input),
+            _ => self.ioctl(request, input),
+        }
+    }
+
+    /// Tells the file whose program has opened it.
+    ///
+    /// # Errors
+    ///
+    /// ENOMEM.
+    pub fn opened_by(&self, mm: &Arc<mm::Mm<M>>) -> Result<(), Errno> {
+        self.ops.as_ref().map_or(Ok(()), |ops| ops.opened_by(mm))
     }
 
     /// Returns what mmap maps.

@@ -60,7 +60,7 @@ pub use inode::{
 pub use io::{Sink, SliceSink, SliceSource, Source};
 pub use nap::{EventCount, Nap};
 pub use open::OpenHow;
-pub use ops::{FileOps, Mapping, Offsets, PollEvents, WriteAt, Written};
+pub use ops::{Caller, FileOps, Mapping, Offsets, PollEvents, WriteAt, Written};
 pub use path::{Last, Parent};
 pub use proc::{MmUser, ProcFs, ProcSource, ProcessView, new_proc_fs};
 pub use sys::new_sys_fs;

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use abi::Errno;
 use bitflags::bitflags;
 use hal::Machine;
-use mm::Shmem;
+use mm::{Mm, Shmem};
 
 use super::io::{Sink, Source};
 
@@ -61,6 +61,23 @@ pub enum Mapping<M: Machine> {
     Object(Arc<Shmem<M>>),
     /// Memory of its own: /dev/zero.
     Anonymous,
+}
+
+/// Who makes a request: its memory.
+pub trait Caller {
+    /// Copies from its memory.
+    ///
+    /// # Errors
+    ///
+    /// EFAULT.
+    fn read(&self, from: u64, buf: &mut [u8]) -> Result<(), Errno>;
+
+    /// Copies to its memory.
+    ///
+    /// # Errors
+    ///
+    /// EFAULT.
+    fn write(&self, to: u64, bytes: &[u8]) -> Result<(), Errno>;
 }
 
 /// Operations of an open file. `nonblock` is O_NONBLOCK as it is set at the moment.
@@ -119,6 +136,29 @@ pub trait FileOps<M: Machine>: Send + Sync {
     /// ENOTTY when the file does not know the request.
     fn ioctl(&self, _request: u32, _input: &[u8]) -> Result<Vec<u8>, Errno> {
         Err(Errno::ENOTTY)
+    }
+
+    /// Hears, once, whose program has opened the file.
+    ///
+    /// # Errors
+    ///
+    /// ENOMEM; the file is not opened then.
+    fn opened_by(&self, _mm: &Arc<Mm<M>>) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    /// Like [`FileOps::ioctl`], for a request that works on memory of the caller's besides.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`FileOps::ioctl`], and EFAULT.
+    fn ioctl_for(
+        &self,
+        _caller: &dyn Caller,
+        request: u32,
+        input: &[u8],
+    ) -> Result<Vec<u8>, Errno> {
+        self.ioctl(request, input)
     }
 
     /// Returns the capacity of a pipe in bytes; `None` for anything else.

@@ -5,9 +5,11 @@
 //! |---|---|---|
 //! | null, zero, full, random, urandom | 1:3, 1:5, 1:7, 1:8, 1:9 | `mem.rs` |
 //! | console, tty | 5:1, 5:0 | `tty/` |
+//! | hmm_dmirror0, hmm_dmirror1 | 234:0, 234:1 | `hmm_dmirror/` |
 //! | vda, vdb, ... | 254:0, 254:16, ... | `disk.rs` |
 
 mod disk;
+mod hmm_dmirror;
 mod mem;
 mod tty;
 
@@ -15,19 +17,23 @@ use alloc::sync::Arc;
 
 use abi::Errno;
 use abi::stat::{S_IFBLK, S_IFCHR, device_number};
-use hal::{DiskId, Machine, Platform};
+use hal::{DeviceId, DiskId, Machine, Platform};
 
 use super::env::Env;
 use super::inode::OpenMode;
 use super::ops::FileOps;
 use super::tmpfs::Tmpfs;
 use disk::Disk;
+use hmm_dmirror::Dmirror;
 use mem::{MemDevice, Random};
 pub use tty::{Tty, TtyWish};
 
 /// Major number of virtio disks, and minor numbers of each (Linux drivers/block/virtio_blk.c).
 const DISK_MAJOR: u32 = 254;
 const DISK_MINORS: u32 = 16;
+
+/// Major number of devices with memory of their own. Linux gives them a free one.
+const DMIRROR_MAJOR: u32 = 234;
 
 /// Disks that have a letter.
 const MAX_DISKS: usize = 26;
@@ -65,6 +71,11 @@ pub fn new_dev_fs<P: Platform>(
     char_device("urandom", 0o666, 1, 9, random)?;
     char_device("tty", 0o666, 5, 0, Arc::clone(tty) as Arc<dyn Device<P>>)?;
     char_device("console", 0o600, 5, 1, Arc::clone(tty) as Arc<dyn Device<P>>)?;
+    for number in 0..env.machine().nr_devices() as u8 {
+        let name = alloc::format!("hmm_dmirror{number}");
+        let device = Dmirror::new(env, DeviceId(number));
+        char_device(&name, 0o666, DMIRROR_MAJOR, number.into(), device)?;
+    }
     for number in 0..env.machine().nr_disks().min(MAX_DISKS) as u8 {
         let name = [b'v', b'd', b'a' + number];
         let rdev = device_number(DISK_MAJOR, DISK_MINORS * u32::from(number));

@@ -61,6 +61,8 @@ fn entry(view: &PageView) -> u64 {
             entry |= if is_file { FILE_OR_SHARED } else { 0 };
             entry | if is_exclusive { EXCLUSIVE } else { 0 }
         }
+        // As Linux has it: not present, and not nothing.
+        PageView::OnDevice(_) => SWAPPED,
         PageView::Swapped(entry) => {
             SWAPPED | entry.area.get() as u64 | u64::from(entry.slot) << AREA_BITS
         }

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file holds the calls about descriptors: close, dup, fcntl, ioctl.
 
+use alloc::sync::Arc;
+
 use abi::ioctl::{FIOCLEX, FIONCLEX, input_len};
 use abi::open::*;
 use abi::{Errno, number};
 use hal::Platform;
 
 use super::{Call, Outcome, Row};
-use crate::fs::MAX_FILES;
+use crate::fs::{Caller, MAX_FILES};
+use crate::kernel::Kernel;
+use crate::process::Thread;
 
 impl<P: Platform> Call<'_, P> {
     pub(in crate::syscall) const DESCRIPTORS: &'static [Row<P>] = &[
@@ -99,6 +103,22 @@ fn flock<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
     call.file_at(0).map(|_| 0)
 }
 
+/// The memory of who makes a request.
+struct CallerMemory<'a, P: Platform> {
+    kernel: &'static Kernel<P>,
+    thread: &'a Arc<Thread<P>>,
+}
+
+impl<P: Platform> Caller for CallerMemory<'_, P> {
+    fn read(&self, from: u64, buf: &mut [u8]) -> Result<(), Errno> {
+        Ok(self.kernel.copy_in(self.thread, from, buf)?)
+    }
+
+    fn write(&self, to: u64, bytes: &[u8]) -> Result<(), Errno> {
+        Ok(self.kernel.copy_out(self.thread, to, bytes)?)
+    }
+}
+
 fn ioctl<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
     let (fd, request, arg) = (call.arg_i32(0), call.arg_u32(1), call.arg(2));
     let files = call.thread.process().file_table();
@@ -109,7 +129,8 @@ fn ioctl<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
     let mut input = [0; 64];
     let input = &mut input[..input_len(request)];
     call.kernel.copy_in(call.thread, arg, input)?;
-    let output = file.ioctl(request, input)?;
+    let caller = CallerMemory { kernel: call.kernel, thread: call.thread };
+    let output = file.ioctl_for(&caller, request, input)?;
     call.write(arg, &output)?;
     Ok(0)
 }

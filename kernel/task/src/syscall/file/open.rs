@@ -23,6 +23,7 @@ fn openat<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
     let umask = call.thread.process().fs_context().umask();
     let how = OpenHow { flags, mode: call.arg_u32(3) & 0o7777 & !umask };
     let file = call.vfs().open(&call.start(0, &path)?, &path, how)?;
+    file.opened_by(&call.thread.process().mm())?;
     call.install(file, flags & O_CLOEXEC != 0)
 }
 

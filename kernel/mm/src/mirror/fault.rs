@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This file puts pages into a device's table: what the address space maps, faulted in where it does
+//! not.
+
+use base::{PageRange, Vpn};
+use hal::{Access, FaultCause, Machine, MemFault};
+use pgtable::{Entry, Prot, Pte};
+
+use super::{Mirror, MirrorPage};
+use crate::fault::FaultError;
+use crate::folio::{FolioFlags, FolioId};
+use crate::mm::{Mapped, Mm};
+
+/// How long a fault may lose against invalidations.
+const PATIENCE_NS: u64 = 1_000_000_000;
+
+/// Why a device cannot access a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MirrorError {
+    /// No area is there that may be read, or the page has no content.
+    Fault,
+    /// The area does not permit stores.
+    Denied,
+    /// It was invalidated again and again.
+    Busy,
+    /// The device does not know the page.
+    Unknown,
+    /// No memory.
+    OutOfMemory,
+    /// The program has ended.
+    Gone,
+}
+
+/// What a look at an entry finds.
+pub(super) enum Look {
+    /// The device may have this.
+    Page(MirrorPage),
+    /// Nothing the device could use.
+    None,
+    /// Somebody works on the folio.
+    Wait(FolioId),
+    /// No area that may be read.
+    Unmapped,
+    /// The area does not permit it.
+    Denied,
+}
+
+impl<M: Machine> Mirror<M> {
+    /// Makes the device know the pages of a range, as loads (or stores) by the program would make them
+    /// present.
+    ///
+    /// # Errors
+    ///
+    /// [`MirrorError`].
+    pub fn fault_in(&self, pages: PageRange, access: Access) -> Result<(), MirrorError> {
+        if !self.mm.get_user() {
+            return Err(MirrorError::Gone);
+        }
+        let fault_page = |page| self.reserve(1).and_then(|()| self.fault_page(page, access));
+        let result = pages.pages().try_for_each(fault_page);
+        self.mm.put_user();
+        result
+    }
+
+    /// Makes sure that the heap has room for more pages in the device's table.
+    fn reserve(&self, nr_pages: usize) -> Result<(), MirrorError> {
+        let room = self.mm.system().reserve_kernel_heap(4096 + nr_pages * 64);
+        room.map_err(|_| MirrorError::OutOfMemory)
+    }
+
+    fn fault_page(&self, page: Vpn, access: Access) -> Result<(), MirrorError> {
+        let machine = self.mm.machine();
+        let start_ns = machine.now_ns();
+        while machine.now_ns().wrapping_sub(start_ns) <= PATIENCE_NS {
+            let seq = self.inside.lock().seq;
+            match self.mm.look_for_device(page, access, self) {
+                Look::Page(found) => {
+                    base::sync::stop_point("device has read the entry");
+                    let mut inside = self.inside.lock();
+                    if inside.seq == seq {
+                        inside.pages.insert(page, found);
+                        return Ok(());
+                    }
+                }
+                Look::Unmapped => return Err(MirrorError::Fault),
+                Look::Denied => return Err(MirrorError::Denied),
+                Look::Wait(folio) => self.mm.system().wait_for_folio(folio),
+                Look::None => {
+                    let cause = FaultCause::Translation;
+                    let fault = MemFault { addr: page.base(), access, cause, esr: 0 };
+                    self.mm.fault(&fault).map_err(|why| match why {
+                        FaultError::OutOfMemory => MirrorError::OutOfMemory,
+                        _ => MirrorError::Fault,
+                    })?;
+                }
+            }
+            machine.cond_resched();
+        }
+        Err(MirrorError::Busy)
+    }
+
+    /// Makes the device know those pages of a range that are in its own memory.
+    ///
+    /// # Errors
+    ///
+    /// [`MirrorError::OutOfMemory`].
+    pub fn learn_own(&self, pages: PageRange) -> Result<(), MirrorError> {
+        for page in pages.pages() {
+            self.reserve(1)?;
+            let seq = self.inside.lock().seq;
+            if let Look::Page(found) = self.mm.look_for_device(page, Access::Read, self)
+                && found.is_on_device
+            {
+                let mut inside = self.inside.lock();
+                if inside.seq == seq {
+                    inside.pages.insert(page, found);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<M: Machine> Mm<M> {
+    /// Looks what a device may have of a page.
+    pub(super) fn look_for_device(&self, page: Vpn, access: Access, by: &Mirror<M>) -> Look {
+        let areas = self.read_areas();
+        let Some(area) = areas.find(page) else { return Look::Unmapped };
+        let prot = area.flags.prot();
+        if !prot.contains(Prot::READ) {
+            return Look::Unmapped;
+        }
+        if access == Access::Write && !prot.contains(Prot::WRITE) {
+            return Look::Denied;
+        }
+        let look = |pte, by_block| self.look_at(pte, access, by, by_block);
+        match self.mapped_at(page) {
+            None => Look::None,
+            Some(Mapped::Block(slot)) => match self.lock_block(slot) {
+                Some(block) => look(block.pte().advanced(pgtable::index_of(page) as u32), true),
+                None => Look::None,
+            },
+            Some(Mapped::Table(table)) => {
+                let lock = self.lock_leaf_table(table);
+                match lock.entry(page) {
+                    Entry::Present(pte) => look(pte, false),
+                    _ => Look::None,
+                }
+            }
+        }
+    }
+
+    /// Judges a present entry; its table is locked.
+    fn look_at(&self, pte: Pte, access: Access, by: &Mirror<M>, by_block: bool) -> Look {
+        let system = self.system();
+        if pte.is_special() {
+            let page = MirrorPage {
+                pfn: pte.pfn(),
+                folio: None,
+                is_writable: false,
+                is_on_device: false,
+                by_block,
+            };
+            return if access == Access::Write { Look::None } else { Look::Page(page) };
+        }
+        let is_on_device = pte.is_on_device();
+        if pte.is_frozen() && !is_on_device {
+            return Look::Wait(system.words().folio(pte.pfn()));
+        }
+        let id = system.folio_of(pte);
+        if is_on_device {
+            if system.device_memory().device_of(pte.pfn()) != by.device {
+                return Look::None;
+            }
+            if system.folio(id).has(FolioFlags::LOCKED) {
+                return Look::Wait(id);
+            }
+        }
+        if !is_on_device && !pte.is_valid() || access == Access::Write && !pte.is_writable() {
+            return Look::None;
+        }
+        let is_writable = pte.is_writable();
+        Look::Page(MirrorPage {
+            pfn: pte.pfn(),
+            folio: Some(id),
+            is_writable,
+            is_on_device,
+            by_block,
+        })
+    }
+}
