@@ -205,12 +205,11 @@ impl<'m, M: Machine> Migration<'m, M> {
             return part.start;
         }
         let Some(block) = this.lock_block(slot) else { return part.start };
-        if block.pte().is_special() {
+        let Some(run) = this.run_of_block(part.start, block.pte()) else {
             // Zeroes that all share: 512 holes.
             block.split(part.start);
             return part.start;
-        }
-        let run = this.run_of_block(part.start, block.pte());
+        };
         if !self.take_block(mm, &run, block) {
             self.stay(part.start, run.nr);
         }
