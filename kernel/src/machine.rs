@@ -28,8 +28,8 @@ use hal::trace::TraceEvent;
 use hal::{
     Asid, BlockDevs, BlockOp, Clock, CopyError, CopyTicket, Cpus, DeviceId, DeviceMem, Devices,
     DiskId, FpState, FrameCopy, Interrupt, Invalidate, IoError, IoTicket, PageTags, PhysMem,
-    PowerAction, PteMem, Reach, RunUser, Segment, TagControl, TagMem, Threads, Tlb, Trace, TraceKind,
-    Trap, UserFault, UserMem, UserRegs, Wait, WaitChannel,
+    PowerAction, PteMem, Reach, RunUser, Segment, TagControl, TagMem, Threads, Tlb, Trace,
+    TraceKind, Trap, UserFault, UserMem, UserRegs, Wait, WaitChannel,
 };
 use task::Scheduler;
 
