@@ -18,7 +18,7 @@ use base::sync::OnceCell;
 use hal::trace::{TraceEvent, TraceKind};
 
 use crate::console;
-use crate::trace_ring::{self, NoMemory, Ring};
+use crate::trace_ring::{self, NoMemory, Rings};
 
 const EVENTS: usize = 16384;
 
@@ -28,10 +28,10 @@ const LINES: usize = 64;
 /// The set of categories that are kept. Nothing is kept before there are rings.
 static SELECTED: AtomicU32 = AtomicU32::new(0);
 
-static RINGS: OnceCell<Rings> = OnceCell::new();
+static RINGS: OnceCell<AllRings> = OnceCell::new();
 
-/// A ring for each CPU.
-type Rings = Vec<CacheAligned<Ring>>;
+/// The rings of each CPU.
+type AllRings = Vec<CacheAligned<Rings>>;
 
 /// Starts to keep what the boot options ask for.
 pub fn init(categories: &str, nr_events: Option<&str>, nr_cpus: usize) {
@@ -52,8 +52,8 @@ pub fn init(categories: &str, nr_events: Option<&str>, nr_cpus: usize) {
     }
 }
 
-fn rings(nr_cpus: usize, nr_events: usize) -> Result<Rings, NoMemory> {
-    (0..nr_cpus).map(|_| Ring::new(nr_events).map(CacheAligned)).collect()
+fn rings(nr_cpus: usize, nr_events: usize) -> Result<AllRings, NoMemory> {
+    (0..nr_cpus).map(|_| Rings::new(nr_events).map(CacheAligned)).collect()
 }
 
 /// Tells whether events of this kind are kept.
@@ -80,16 +80,16 @@ pub fn write() {
             let (name, category) = (kind.name(), kind.category().name());
             console::print(format_args!("kind {name} {category} {a} {b}\n"));
         }
-        rings.iter().enumerate().for_each(|(cpu, ring)| write_ring(cpu, &ring.0));
+        rings.iter().enumerate().for_each(|(cpu, ring)| write_rings(cpu, &ring.0));
         console::write(b"--- trace end ---\n");
     }
     SELECTED.store(selected, Ordering::Release);
 }
 
-fn write_ring(cpu: usize, ring: &Ring) {
-    console::print(format_args!("cpu {cpu} lost {}\n", ring.nr_lost()));
+fn write_rings(cpu: usize, rings: &Rings) {
+    console::print(format_args!("cpu {cpu} lost {}\n", rings.nr_lost()));
     let mut text = String::new();
-    for (number, (thread, event)) in ring.events().enumerate() {
+    for (number, (thread, event)) in rings.events().enumerate() {
         let TraceEvent { kind, start_ns, duration_ns, args: [a, b] } = event;
         let name = kind.name();
         let _infallible = writeln!(text, "{name} {start_ns} {duration_ns} {thread} {a:#x} {b:#x}");

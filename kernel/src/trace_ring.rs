@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file keeps the last events of a CPU in a ring of 32 bytes each, and reads which are wanted.
 //!
+//! Names of threads have a ring of their own: what the others say of threads is of no use without.
 //! One CPU writes a ring, with interrupts masked; any CPU reads it, when no more than the next event
 //! can be written meanwhile.
 //! An event is start, then duration, thread and kind in one word, then two arguments.
@@ -19,8 +20,45 @@ const THREAD_SHIFT: u32 = 8;
 const DURATION_SHIFT: u32 = 24;
 const DURATION_MAX: u64 = (1 << 40) - 1;
 
+/// What is kept for one CPU.
+pub struct Rings {
+    names: Ring,
+    events: Ring,
+}
+
+/// Names that are kept: threads of one CPU, one after the other.
+const NAMES: usize = 512;
+
+impl Rings {
+    /// Builds rings for `nr_events` events, and for names.
+    ///
+    /// # Errors
+    ///
+    /// [`NoMemory`].
+    pub fn new(nr_events: usize) -> Result<Self, NoMemory> {
+        Ok(Self { names: Ring::new(NAMES)?, events: Ring::new(nr_events)? })
+    }
+
+    /// Keeps an event. Called on the rings' own CPU.
+    pub fn push(&self, thread: u16, event: &TraceEvent) {
+        let is_name = event.kind == TraceKind::ThreadName;
+        let ring = if is_name { &self.names } else { &self.events };
+        ring.push(thread, event);
+    }
+
+    /// Returns how many events are lost, names not counted.
+    pub fn nr_lost(&self) -> u64 {
+        self.events.nr_lost()
+    }
+
+    /// Iterates over names, then over events, oldest first, with their threads.
+    pub fn events(&self) -> impl Iterator<Item = (u16, TraceEvent)> {
+        self.names.events().chain(self.events.events())
+    }
+}
+
 /// The last events of one CPU.
-pub struct Ring {
+struct Ring {
     words: Box<[AtomicU64]>,
     /// Events ever written.
     nr_written: AtomicU64,
@@ -31,12 +69,7 @@ pub struct Ring {
 pub struct NoMemory;
 
 impl Ring {
-    /// Builds a ring for `nr_events` events.
-    ///
-    /// # Errors
-    ///
-    /// [`NoMemory`].
-    pub fn new(nr_events: usize) -> Result<Self, NoMemory> {
+    fn new(nr_events: usize) -> Result<Self, NoMemory> {
         let mut words = Vec::new();
         words.try_reserve_exact((nr_events + 1) * WORDS).map_err(|_| NoMemory)?;
         words.resize_with((nr_events + 1) * WORDS, || AtomicU64::new(0));
@@ -48,7 +81,7 @@ impl Ring {
     }
 
     /// Writes an event over the oldest. Called on the ring's own CPU.
-    pub fn push(&self, thread: u16, event: &TraceEvent) {
+    fn push(&self, thread: u16, event: &TraceEvent) {
         let nr_written = self.nr_written.load(Ordering::Relaxed);
         let place = (nr_written % self.capacity()) as usize * WORDS;
         let duration = event.duration_ns.min(DURATION_MAX) << DURATION_SHIFT;
@@ -62,13 +95,13 @@ impl Ring {
     }
 
     /// Returns how many events are lost, because they were or may be written over.
-    pub fn nr_lost(&self) -> u64 {
+    fn nr_lost(&self) -> u64 {
         // The next event may be on its way into the oldest one's place.
         self.nr_written.load(Ordering::Acquire).saturating_sub(self.capacity() - 1)
     }
 
     /// Iterates over the events, oldest first, with their threads.
-    pub fn events(&self) -> impl Iterator<Item = (u16, TraceEvent)> {
+    fn events(&self) -> impl Iterator<Item = (u16, TraceEvent)> {
         let nr_written = self.nr_written.load(Ordering::Acquire);
         let oldest = nr_written.saturating_sub(self.capacity() - 1);
         (oldest..nr_written).filter_map(|number| self.event(number))
@@ -120,6 +153,18 @@ mod tests {
         let expected: Vec<_> = (12..20).map(|number| (number as u16, event(number))).collect();
         assert_eq!(ring.events().collect::<Vec<_>>(), expected);
         assert_eq!(ring.nr_lost(), 12);
+    }
+
+    #[test]
+    fn a_name_outlives_the_events_behind_it() {
+        let rings = Rings::new(4).expect("memory");
+        let name = TraceEvent { kind: TraceKind::ThreadName, ..event(0) };
+        rings.push(9, &name);
+        (1..=6).for_each(|number| {
+            rings.push(9, &TraceEvent { kind: TraceKind::Fault, ..event(number) })
+        });
+        let kept: Vec<u64> = rings.events().map(|(_, event)| event.start_ns).collect();
+        assert_eq!((kept, rings.nr_lost()), (Vec::from([0, 3, 4, 5, 6]), 2));
     }
 
     #[test]

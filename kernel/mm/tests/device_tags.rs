@@ -8,23 +8,15 @@ use hal::BlockOp;
 use hal::sim::{IoFault, explore};
 use mm::{FaultError, MmEvent};
 use world::actor::Actor;
-use world::folios::{nr_pages, roomy};
+use world::folios::{nr_pages, roomy, with_tags_on_device};
 use world::process::{AccessError, Process, TAGGED};
-use world::{CPU0, SWAP, World, config};
+use world::{World, config};
 
 /// Slots whose tags are on one page of the disk.
 const SLOTS: u64 = 32;
 
 /// What a load says of a page that is lost.
 const LOST: AccessError = AccessError::Fault(FaultError::NoContent);
-
-/// Has the swap area of a machine keep tags.
-fn with_tags_on_device(world: World) -> World {
-    world.on(CPU0, || world.system.swap_off(SWAP, || false)).expect("nothing is on it");
-    world.system.set_swap_tags_on_device();
-    world.swap_on_again();
-    world
-}
 
 /// Makes a folio in which every granule has a tag of its own.
 fn new_folio(p: &mut Process, order: u8, seed: u64) -> PageRange {

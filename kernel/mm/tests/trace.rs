@@ -7,6 +7,7 @@ mod world;
 use hal::TraceKind;
 use hal::trace::TraceEvent;
 use mm::{Advice, MmEvent};
+use world::folios::{roomy, with_tags_on_device};
 use world::process::TAGGED;
 use world::{CPU0, World, config};
 
@@ -55,6 +56,27 @@ fn swap_out_and_refault_of_a_tagged_page_are_told_with_their_slot() {
     assert!(is_within(&restored, &swap_in) && is_within(&swap_in, &major));
     p.exit();
     world.audit();
+}
+
+#[test]
+fn tags_on_the_disk_are_told_by_tag_page_and_by_page() {
+    let world = with_tags_on_device(World::new(roomy(3)));
+    world.allow_order(6);
+    let mut p = world.tagged_process();
+    let pages = p.new_folios(6, 1, TAGGED);
+    pages.pages().for_each(|page| p.set_all_tags(page, page.get()));
+    world.machine.start_trace();
+    p.page_out(pages);
+    pages.pages().for_each(|page| p.assert_all_tags(page, page.get()));
+    let events = world.machine.take_trace();
+    let of = |kind| events.iter().filter(move |event| event.kind == kind);
+    let slot = only(&events, TraceKind::SwapOut).args[0];
+    // 64 pages: 32 have their tags on one page of the disk, 32 on the next.
+    let saved: Vec<_> = of(TraceKind::TagsSave).map(|event| event.args).collect();
+    assert_eq!(saved, [[slot, 32], [slot + 32, 32]]);
+    let restored = of(TraceKind::TagsRestore).map(|event| event.args[0]);
+    assert!(restored.eq(slot..slot + 64));
+    p.exit();
 }
 
 #[test]

@@ -14,7 +14,7 @@ use core::ops::Range;
 
 use base::Pfn;
 use base::sync::atomic::{AtomicBool, Ordering};
-use hal::{BlockOp, IoError, Machine, PageTags, Segment, WaitChannel};
+use hal::{BlockOp, IoError, Machine, PageTags, Segment, TraceKind, WaitChannel};
 
 use super::area::{ClusterLock, SwapArea};
 use super::mte_tags::{NotSaved, has_own_tags, store_tags};
@@ -169,6 +169,10 @@ impl<M: Machine> System<M> {
         first_slot: u32,
         slots: Range<u32>,
     ) -> Result<(), NotSaved> {
+        let nr_tagged =
+            || slots.clone().filter(|slot| has_own_tags(self, folio, slot - first_slot));
+        let size = || [slots.start.into(), nr_tagged().count() as u64];
+        let _span = self.machine().span(TraceKind::TagsSave, size);
         let start = slots.start - slots.start % SLOTS;
         let is_shared = {
             let cluster = lock.area.lock_cluster(self, start);
@@ -239,6 +243,8 @@ impl<M: Machine> System<M> {
             for slot in slots {
                 if area.lock_cluster(self, slot).load(slot).has_tags_on_device() {
                     let pfn = folio.head().add(slot - first_slot);
+                    let page = || [slot.into(), pfn.get().into()];
+                    let _span = self.machine().span(TraceKind::TagsRestore, page);
                     self.words()
                         .make_tagged(pfn, || self.machine().write_tags(pfn, &lock.get(slot)));
                     self.count(MmEvent::MteTagsRestored, 1);

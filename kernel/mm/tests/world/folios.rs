@@ -67,6 +67,14 @@ pub fn for_orders_of(config_of: fn(u8, u64) -> SimConfig, orders: &[u8], body: i
     }
 }
 
+/// Has the swap area of a machine keep tags.
+pub fn with_tags_on_device(world: World) -> World {
+    world.on(CPU0, || world.system.swap_off(SWAP, || false)).expect("nothing is on it");
+    world.system.set_swap_tags_on_device();
+    world.swap_on_again();
+    world
+}
+
 impl World {
     /// Makes a process whose accesses are checked against tags.
     pub fn tagged_process(&self) -> Process {
