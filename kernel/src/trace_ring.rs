@@ -183,7 +183,7 @@ mod tests {
         let thread = TraceCategory::Thread.bit();
         let both = thread | TraceCategory::Swap.bit() | TraceCategory::Tlb.bit();
         assert_eq!(selection("swap,tlb"), Ok(both));
-        assert_eq!(selection("all"), Ok(0x1ff));
+        assert_eq!(selection("all"), Ok(0x3ff));
         assert_eq!(selection("swap,tbl"), Err("tbl"));
         assert_eq!(selection(""), Err(""));
     }

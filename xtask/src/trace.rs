@@ -33,8 +33,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 const DEFAULTS: Defaults = Defaults { machine: "demo", checks: Checks::Release, program: "demo" };
 
 /// What can be chosen (kernel/hal/src/trace.rs).
-const CATEGORIES: [&str; 9] =
-    ["all", "fault", "swap", "tags", "tlb", "split", "reclaim", "lock", "block"];
+const CATEGORIES: [&str; 10] =
+    ["all", "fault", "swap", "tags", "tlb", "split", "reclaim", "lock", "block", "migrate"];
 
 /// Runs a program and writes a trace of what the kernel did
 ///

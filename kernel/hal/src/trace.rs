@@ -59,11 +59,13 @@ pub enum TraceCategory {
     Lock,
     /// Requests to disks.
     Block,
+    /// Pages moved to devices and home.
+    Migrate,
 }
 
 impl TraceCategory {
     /// All categories, in their order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Thread,
         Self::Fault,
         Self::Swap,
@@ -73,6 +75,7 @@ impl TraceCategory {
         Self::Reclaim,
         Self::Lock,
         Self::Block,
+        Self::Migrate,
     ];
 
     /// Returns the name.
@@ -87,6 +90,7 @@ impl TraceCategory {
             Self::Reclaim => "reclaim",
             Self::Lock => "lock",
             Self::Block => "block",
+            Self::Migrate => "migrate",
         }
     }
 
@@ -129,6 +133,16 @@ kinds! {
     BlockStart = "block_start" in Block ("ticket", "operation"),
     /// A request is waited for, and retired.
     BlockWait = "block_wait" in Block ("ticket", "failed"),
+    /// Pages of a range are locked and frozen; how long the range is.
+    MigrateCollect = "migrate_collect" in Migrate ("addr", "pages"),
+    /// Collected folios are taken away from everybody else.
+    MigrateUnmap = "migrate_unmap" in Migrate ("addr", "folios"),
+    /// Pages that have somewhere to go are copied.
+    MigrateCopy = "migrate_copy" in Migrate ("addr", "pages"),
+    /// Entries are thawed, where the pages are now or where they were.
+    MigrateFinalize = "migrate_finalize" in Migrate ("addr", "folios"),
+    /// A folio comes home from a device, for a fault or because the device is emptied.
+    BringHome = "bring_home" in Migrate ("pfn", "pages"),
 }
 
 /// An event that is over.

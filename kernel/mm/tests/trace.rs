@@ -5,10 +5,12 @@
 mod world;
 
 use hal::TraceKind;
+use hal::sim::Adversary;
 use hal::trace::TraceEvent;
 use mm::{Advice, MmEvent};
+use world::device::for_orders_on;
 use world::folios::{roomy, with_tags_on_device};
-use world::process::TAGGED;
+use world::process::{RW, TAGGED};
 use world::{CPU0, World, config};
 
 /// Tells whether `inner` happened while `outer` went on.
@@ -77,6 +79,34 @@ fn tags_on_the_disk_are_told_by_tag_page_and_by_page() {
     let restored = of(TraceKind::TagsRestore).map(|event| event.args[0]);
     assert!(restored.eq(slot..slot + 64));
     p.exit();
+}
+
+#[test]
+fn a_migration_is_told_step_by_step_and_the_way_home_within_its_fault() {
+    for_orders_on(Adversary::CALM, &[4], |world, order| {
+        let mut p = world.process(CPU0);
+        let pages = p.new_folios(order, 1, RW);
+        world.machine.start_trace();
+        p.all_to_device(pages);
+        let events = world.machine.take_trace();
+        let steps = [
+            (TraceKind::MigrateCollect, 16),
+            (TraceKind::MigrateUnmap, 1),
+            (TraceKind::MigrateCopy, 16),
+            (TraceKind::MigrateFinalize, 1),
+        ];
+        let told = steps.map(|(kind, _)| only(&events, kind));
+        let at = pages.start.base().get();
+        assert_eq!(told.map(|event| event.args), steps.map(|(_, number)| [at, number]));
+        assert!(told.is_sorted_by(|one, next| one.start_ns + one.duration_ns <= next.start_ns));
+
+        p.write(pages.start, 0, 1);
+        let events = world.machine.take_trace();
+        let (fault, home) = (only(&events, TraceKind::Fault), only(&events, TraceKind::BringHome));
+        assert!(is_within(&home, &fault));
+        assert_eq!(home.args[1], 16);
+        p.exit();
+    });
 }
 
 #[test]

@@ -8,7 +8,7 @@
 use alloc::sync::Arc;
 
 use base::{PageRange, Pfn, Vpn};
-use hal::{Machine, PteSlot};
+use hal::{Machine, PteSlot, TraceKind};
 use pgtable::{Entry, Level, Pte};
 
 use super::source::{Kind, Source};
@@ -31,6 +31,8 @@ enum Found<'s, M: Machine> {
 
 impl<'m, M: Machine> Migration<'m, M> {
     pub(super) fn collect(&mut self) {
+        let range = || [self.first_address(), self.request.pages.nr_pages()];
+        let _span = self.mm.machine().span(TraceKind::MigrateCollect, range);
         let is_anon = self.area().is_private() && matches!(self.area().backing, Backing::Anon);
         let Some(mm) = self.mm.system().mms().get(self.mm.id()) else { return };
         let nr = self.request.pages.nr_pages() as usize;

@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 
 use base::{Order, Pfn};
-use hal::{DeviceId, FrameCopy, Machine};
+use hal::{DeviceId, FrameCopy, Machine, TraceKind};
 use pgtable::MemType;
 
 use super::source::{Kind, Source, dst_folio, dst_frame};
@@ -93,6 +93,8 @@ impl<'m, M: Machine> Migration<'m, M> {
 
     /// Copies everything that has somewhere to go. What cannot be copied stays.
     pub fn copy(&mut self) {
+        let moving = || [self.first_address(), self.nr_moving()];
+        let _span = self.mm.machine().span(TraceKind::MigrateCopy, moving);
         let tags = self.area().flags.mem_type() == MemType::Tagged;
         let system = self.mm.system();
         self.sources.iter_mut().for_each(|source| system.start_copies(source, tags));

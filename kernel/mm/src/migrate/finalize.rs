@@ -2,7 +2,7 @@
 //! This file ends a migration: entries are thawed where their pages are now, or where they were. Linux's
 //! `migrate_vma_finalize()`.
 
-use hal::Machine;
+use hal::{Machine, TraceKind};
 
 use super::Migration;
 use super::source::{Kind, Source};
@@ -17,6 +17,11 @@ impl<M: Machine> Migration<'_, M> {
     }
 
     fn end(&mut self) -> usize {
+        if self.sources.is_empty() {
+            return 0;
+        }
+        let folios = || [self.first_address(), self.sources.len() as u64];
+        let _span = self.mm.machine().span(TraceKind::MigrateFinalize, folios);
         let system = self.mm.system();
         let mut nr_split = 0;
         for source in self.sources.drain(..) {

@@ -4,7 +4,7 @@
 
 use base::{PageRange, Pfn};
 use core::ops::ControlFlow;
-use hal::{DeviceId, Machine};
+use hal::{DeviceId, Machine, TraceKind};
 
 use super::copy::Goal;
 use super::source::{Kind, Source};
@@ -36,6 +36,8 @@ impl<M: Machine> System<M> {
     /// [`HomeError`]; it is on the device as before.
     pub(crate) fn bring_home(&self, folio: FolioLock<'_, M>) -> Result<(), HomeError> {
         debug_assert!(folio.has(FolioFlags::DEVICE), "{:?} is in RAM", folio.id());
+        let size = || [folio.head().get().into(), folio.order().nr_pages().into()];
+        let _span = self.machine().span(TraceKind::BringHome, size);
         self.hide_from_mirrors(&folio);
         let mut source = Source::new(0, Kind::Device(folio));
         source.dst = self.alloc_dst(source.order(), Goal::Ram, true)?;

@@ -145,6 +145,11 @@ impl<'m, M: Machine> Migration<'m, M> {
         self.areas.find(self.request.pages.start).expect("areas do not change meanwhile")
     }
 
+    /// Returns where the range begins, for the trace.
+    fn first_address(&self) -> u64 {
+        self.request.pages.start.base().get()
+    }
+
     fn page(&self, index: usize) -> Vpn {
         self.request.pages.start.add(index as u64)
     }

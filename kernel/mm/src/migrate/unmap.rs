@@ -2,7 +2,7 @@
 //! This file takes collected folios away from all other address spaces, and judges who else holds them.
 //! Linux's `migrate_device_unmap()`.
 
-use hal::Machine;
+use hal::{Machine, TraceKind};
 
 use super::finalize::restore;
 use super::source::{Kind, Source};
@@ -11,6 +11,8 @@ use crate::tlb::TlbBatch;
 
 impl<'m, M: Machine> Migration<'m, M> {
     pub(super) fn unmap(&mut self) {
+        let folios = || [self.first_address(), self.sources.len() as u64];
+        let _span = self.mm.machine().span(TraceKind::MigrateUnmap, folios);
         let mut tlbs = TlbBatch::new(self.mm.system());
         let mut is_frozen = |source: &Source<'m, M>| match &source.kind {
             Kind::Hole => true,
