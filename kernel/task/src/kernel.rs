@@ -14,7 +14,7 @@ use mm::System;
 use crate::counters;
 use crate::fs::{self, BootError, BootTree, Env, Vfs};
 use crate::futex::FutexTable;
-use crate::process::{Oom, Parts, ProcessTable};
+use crate::process::{Credentials, Oom, Parts, ProcessTable};
 use crate::sched::{Scheduler, UserState};
 use crate::signal::{self, Actions, Trampoline};
 use crate::syscall::UnknownCalls;
@@ -81,7 +81,8 @@ impl<P: Platform> Kernel<P> {
 
     pub(crate) fn parts_for_init(&self) -> Parts<P> {
         let actions = Arc::new(Actions::new());
-        Parts { files: self.files_for_init(), actions, oom_score_adj: 0 }
+        let credentials = Credentials::default();
+        Parts { files: self.files_for_init(), actions, oom_score_adj: 0, credentials }
     }
 
     /// Builds the tree of files from the initial ramdisk.

@@ -42,6 +42,8 @@ pub struct Request<'a, M: Machine> {
     pub stack_limit: u64,
     /// AT_HWCAP and AT_HWCAP2.
     pub hwcaps: (u64, u64),
+    /// AT_UID, AT_EUID, AT_GID, AT_EGID.
+    pub ids: [u32; 4],
     /// 16 random bytes for the program.
     pub random: [u8; 16],
     /// The code that signal handlers return to.
@@ -113,6 +115,7 @@ pub fn load<M: Machine>(mm: &Mm<M>, request: &Request<'_, M>) -> Result<Loaded, 
     let entry = image.entry.wrapping_add(bias);
     let aux = AuxValues {
         hwcaps: request.hwcaps,
+        ids: request.ids,
         headers: image.headers.map_or(0, |at| at.wrapping_add(bias)),
         nr_headers: image.nr_headers,
         interpreter_base: linker.as_ref().map_or(0, |linker| linker.base),

@@ -45,6 +45,8 @@ pub struct Strings {
 pub struct AuxValues {
     /// AT_HWCAP and AT_HWCAP2.
     pub hwcaps: (u64, u64),
+    /// AT_UID, AT_EUID, AT_GID, AT_EGID.
+    pub ids: [u32; 4],
     /// AT_PHDR.
     pub headers: u64,
     /// AT_PHNUM.
@@ -137,6 +139,7 @@ fn len_of(strings: &[Vec<u8>]) -> u64 {
 }
 
 fn aux_vector(aux: &AuxValues, random: u64, path: u64, platform: u64) -> [u64; 44] {
+    let [uid, euid, gid, egid] = aux.ids;
     let entries = [
         (auxv::AT_MINSIGSTKSZ, sigframe::SIGNAL_MINSIGSTKSZ),
         (auxv::AT_HWCAP, aux.hwcaps.0),
@@ -148,10 +151,10 @@ fn aux_vector(aux: &AuxValues, random: u64, path: u64, platform: u64) -> [u64; 4
         (auxv::AT_BASE, aux.interpreter_base),
         (auxv::AT_FLAGS, 0),
         (auxv::AT_ENTRY, aux.entry),
-        (auxv::AT_UID, 0),
-        (auxv::AT_EUID, 0),
-        (auxv::AT_GID, 0),
-        (auxv::AT_EGID, 0),
+        (auxv::AT_UID, uid.into()),
+        (auxv::AT_EUID, euid.into()),
+        (auxv::AT_GID, gid.into()),
+        (auxv::AT_EGID, egid.into()),
         (auxv::AT_SECURE, 0),
         (auxv::AT_RANDOM, random),
         (auxv::AT_HWCAP2, aux.hwcaps.1),

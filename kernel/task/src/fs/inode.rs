@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file says what a file system shows of a file: [`Inode`], and of a directory: [`Directory`].
 //!
-//! Every program runs as root with all capabilities, so permissions are kept and shown but forbid
-//! nothing; the one exception, as on Linux, is that a file without any x bit cannot be executed.
+//! Permissions are kept and shown but forbid nothing, as if everybody were root; the one exception, as for
+//! root on Linux, is that a file without any x bit cannot be executed.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

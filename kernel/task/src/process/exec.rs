@@ -16,7 +16,7 @@ use base::sync::atomic::Ordering;
 use hal::{Platform, UserRegs, WaitChannel};
 use mm::{Mm, Shmem};
 
-use super::{Image as Running, STACK_LIMIT, Thread, Work};
+use super::{Credentials, Image as Running, STACK_LIMIT, Thread, Work};
 use crate::exec::elf::Image;
 use crate::exec::load::{self, LoadError, Loaded};
 use crate::exec::place::Offsets;
@@ -138,6 +138,7 @@ impl<P: Platform> Kernel<P> {
         let mm = Mm::new(self.system()).map_err(|_| Errno::ENOMEM)?;
         mm.set_thp_disable(thread.process.mm().thp_disable());
         let trampoline = self.trampoline.page(self).inspect_err(|_| mm.put_user())?;
+        let own = thread.process.credentials();
         let mut random = [0; 16];
         machine.entropy(&mut random);
         let request = load::Request {
@@ -147,6 +148,7 @@ impl<P: Platform> Kernel<P> {
             offsets: Offsets::draw(|bytes| machine.entropy(bytes)),
             stack_limit: STACK_LIMIT,
             hwcaps: machine.hwcaps(),
+            ids: [own.user.real, own.user.effective, own.group.real, own.group.effective],
             random,
             trampoline: Some(trampoline),
         };
@@ -228,6 +230,7 @@ impl<P: Platform> Kernel<P> {
         let name = plan.strings.path.rsplit(|byte| *byte == b'/').next();
         thread.set_name(name.unwrap_or_default());
         thread.mark_name(self.machine());
+        process.with_credentials(Credentials::exec);
         signal::exec_resets(self, thread);
         process.files.exec();
     }

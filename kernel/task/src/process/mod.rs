@@ -14,6 +14,7 @@
 //! the thread sees it before it would run user code again, and leaves (`exit.rs`).
 
 mod clone;
+mod credentials;
 mod exec;
 mod exit;
 mod files;
@@ -25,6 +26,7 @@ mod view;
 mod wait;
 
 pub(crate) use clone::CloneRequest;
+pub(crate) use credentials::{Credentials, Ids};
 pub(crate) use exec::ExecRequest;
 pub(crate) use files::Files;
 pub(crate) use oom::Oom;
@@ -100,6 +102,7 @@ pub struct Process<P: Platform> {
     vfork_done: AtomicU32,
     /// Thousandths of all memory that count as its own when a victim is chosen (`oom.rs`).
     oom_score_adj: AtomicI16,
+    credentials: SpinLock<Credentials, lock_level::Task>,
     pub(crate) files: Files<P>,
     pub(crate) signals: ProcessSignals,
 }
@@ -145,6 +148,8 @@ pub(crate) struct Parts<P: Platform> {
     pub actions: Arc<Actions>,
     /// Its standing when a victim is chosen.
     pub oom_score_adj: i16,
+    /// Whose it is.
+    pub credentials: Credentials,
 }
 
 impl<P: Platform> Process<P> {
@@ -158,6 +163,7 @@ impl<P: Platform> Process<P> {
             is_execing: AtomicBool::new(false),
             vfork_done: AtomicU32::new(0),
             oom_score_adj: AtomicI16::new(parts.oom_score_adj),
+            credentials: SpinLock::new(parts.credentials),
             files: parts.files,
             signals: ProcessSignals::new(parts.actions),
         })
@@ -177,7 +183,18 @@ impl<P: Platform> Process<P> {
     pub(crate) fn parts_for_child(&self, flags: u64) -> Result<Parts<P>, abi::Errno> {
         let actions = self.signals.actions_for_child(flags);
         let oom_score_adj = self.oom_score_adj();
-        Ok(Parts { files: self.files.for_child(flags), actions, oom_score_adj })
+        let credentials = self.credentials();
+        Ok(Parts { files: self.files.for_child(flags), actions, oom_score_adj, credentials })
+    }
+
+    /// Returns whose it is.
+    pub(crate) fn credentials(&self) -> Credentials {
+        *self.credentials.lock()
+    }
+
+    /// Changes whose it is.
+    pub(crate) fn with_credentials<R>(&self, change: impl FnOnce(&mut Credentials) -> R) -> R {
+        change(&mut self.credentials.lock())
     }
 
     /// Returns its standing when a victim is chosen, -1000 to 1000.

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use hal::Platform;
 
-use super::{NAME_LEN, Process, Thread};
+use super::{Credentials, NAME_LEN, Process, Thread};
 use crate::fs::{MmUser, ProcSource, ProcessView, Vfs};
 use crate::kernel::Kernel;
 use crate::signal;
@@ -71,6 +71,11 @@ fn name_of<P: Platform>(entry: &Entry<P>) -> Vec<u8> {
     Vec::from(&padded[..len])
 }
 
+fn shown_ids(own: &Credentials) -> [[u32; 4]; 2] {
+    // What the rights to files are judged by follows the effective one: there is no setfsuid.
+    [own.user, own.group].map(|ids| [ids.real, ids.effective, ids.saved, ids.effective])
+}
+
 impl<P: Platform> ProcSource<P> for Kernel<P> {
     fn vfs(&self) -> &Vfs<P> {
         Kernel::vfs(self)
@@ -109,6 +114,9 @@ impl<P: Platform> ProcSource<P> for Kernel<P> {
             files: process.file_table(),
             cwd: process.cwd(),
             oom_score_adj: process.oom_score_adj(),
+            ids: shown_ids(&process.credentials()),
+            may_be_privileged: process.credentials().may_be_privileged(),
+            is_privileged: process.credentials().is_privileged(),
             umask: process.fs_context().umask(),
             signals,
         })

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file tells programs who they are and what they run on: getpid and its like, uname.
-//!
-//! Everybody is root.
 
 use abi::utsname::Utsname;
 use abi::{Errno, number};
@@ -19,13 +17,6 @@ impl<P: Platform> Call<'_, P> {
         (number::GETPID, getpid),
         (number::GETTID, gettid),
         (number::GETPPID, getppid),
-        (number::GETUID, root),
-        (number::GETEUID, root),
-        (number::GETGID, root),
-        (number::GETEGID, root),
-        (number::GETGROUPS, root),
-        (number::SETUID, root),
-        (number::SETGID, root),
         (number::GETPGID, getpgid),
         (number::SETPGID, setpgid),
         (number::GETSID, getsid),
@@ -46,10 +37,6 @@ fn gettid<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
 fn getppid<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
     let pid = call.thread.process().pid();
     Ok(call.kernel.processes.with(|tree| tree.nodes.get(&pid).map_or(0, |node| node.parent.into())))
-}
-
-fn root<P: Platform>(_: &mut Call<'_, P>) -> Outcome {
-    Ok(0)
 }
 
 /// Returns the number meant by an argument where 0 is the caller's own.

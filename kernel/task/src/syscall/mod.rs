@@ -3,6 +3,7 @@
 //!
 //! `docs/SYSCALLS.md` lists them.
 
+mod credentials;
 #[cfg(test)]
 mod document;
 mod file;
@@ -128,6 +129,7 @@ impl<P: Platform> Table<P> {
     const ROWS: [Option<Handler<P>>; number::LIMIT] = {
         let mut rows = [None; number::LIMIT];
         let files: &[&[Row<P>]] = &[
+            Call::<P>::CREDENTIALS,
             Call::<P>::DESCRIPTORS,
             Call::<P>::FILE_NAMES,
             Call::<P>::FILE_STATUS,

@@ -175,6 +175,7 @@ fn find<P: Platform>(call: &Call<'_, P>, id: u32) -> Result<Arc<Process<P>>, Err
 fn kill<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
     let (target, number) = (call.arg_i32(0), call.arg_u32(1));
     let own = call.thread.process().pid();
+    let user = call.thread.process().credentials().user.real;
     let signal = check_signal(number)?;
     // The processes are dropped without the lock.
     let (_receivers, outcome) = call.kernel.processes.without_forks(|| {
@@ -184,7 +185,7 @@ fn kill<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
         };
         let outcome = match signal {
             Some(signal) => {
-                let info = SigInfo::sent(signal, SI_USER, own, 0);
+                let info = SigInfo::sent(signal, SI_USER, own, user);
                 signal::send_to_all(call.kernel, &receivers, info).map(|()| 0)
             }
             None if receivers.is_empty() => Err(Errno::ESRCH),
@@ -244,9 +245,10 @@ fn tgkill<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
 
 fn by_tkill<P: Platform>(call: &Call<'_, P>, signal: u32) -> SigInfo {
     let pid = call.thread.process().pid();
+    let user = call.thread.process().credentials().user.real;
     let unknown = SigInfo { code: SI_TKILL, ..SigInfo::default() };
     let signal = Signal::new(signal.into());
-    signal.map_or(unknown, |signal| SigInfo::sent(signal, SI_TKILL, pid, 0))
+    signal.map_or(unknown, |signal| SigInfo::sent(signal, SI_TKILL, pid, user))
 }
 
 /// Sends to a thread; `pid` says which process it must be of.

@@ -18,10 +18,12 @@ impl<P: Platform> Call<'_, P> {
 }
 
 fn swapon<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
+    // As on Linux, flags first.
     let flags = u64::from(call.arg_u32(1));
     if flags & !SWAP_FLAGS_VALID != 0 {
         return Err(Errno::EINVAL);
     }
+    call.check_admin()?;
     let disk = call.disk_at(call.arg(0))?;
     let is = |flag| flags & flag != 0;
     let priority = is(SWAP_FLAG_PREFER).then_some((flags & SWAP_FLAG_PRIO_MASK) as i16);
@@ -43,6 +45,7 @@ fn swapon<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
 }
 
 fn swapoff<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
+    call.check_admin()?;
     let disk = call.disk_at(call.arg(0))?;
     let kernel_thread = call.kernel.sched().current();
     let should_stop = || kernel_thread.is_interrupted() || call.thread.has_work(Work::EXIT);

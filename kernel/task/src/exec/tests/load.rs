@@ -59,6 +59,7 @@ fn with_program(
         offsets,
         stack_limit: 8 << 20,
         hwcaps: (1, 2),
+        ids: [0; 4],
         random: [7; 16],
         trampoline: None,
     };
@@ -134,6 +135,7 @@ fn a_store_to_data_does_not_reach_the_file() {
                 offsets: Offsets::NONE,
                 stack_limit: 8 << 20,
                 hwcaps: (0, 0),
+                ids: [0; 4],
                 random: [0; 16],
                 trampoline: None,
             };

@@ -54,6 +54,7 @@ fn read(stack: &StartStack) -> Found {
 fn a_program_finds_what_it_was_given() {
     let aux = AuxValues {
         hwcaps: (0x1234, 0x40_0000),
+        ids: [1, 2, 3, 4],
         headers: 0x40_0040,
         nr_headers: 5,
         interpreter_base: 0,
@@ -78,6 +79,8 @@ fn a_program_finds_what_it_was_given() {
             assert_eq!((value(auxv::AT_PHNUM), value(auxv::AT_PHENT)), (5, 56));
             assert_eq!((value(auxv::AT_HWCAP), value(auxv::AT_HWCAP2)), (0x1234, 0x40_0000));
             assert_eq!((value(auxv::AT_PAGESZ), value(auxv::AT_ENTRY)), (4096, 0x40_0200));
+            assert_eq!((value(auxv::AT_UID), value(auxv::AT_EUID)), (1, 2));
+            assert_eq!((value(auxv::AT_GID), value(auxv::AT_EGID)), (3, 4));
             assert_eq!((value(auxv::AT_MINSIGSTKSZ), value(auxv::AT_SECURE)), (4720, 0));
             assert!(!found.aux.contains_key(&auxv::AT_SYSINFO_EHDR));
             // The range that /proc/self/cmdline shows.

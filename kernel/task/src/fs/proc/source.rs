@@ -81,6 +81,12 @@ pub struct ProcessView<M: Machine> {
     pub cwd: InodeRef<M>,
     /// Its standing when a victim of memory shortage is chosen.
     pub oom_score_adj: i16,
+    /// Real, effective, saved user, and that of files; the same for groups.
+    pub ids: [[u32; 4]; 2],
+    /// It may have all capabilities (again).
+    pub may_be_privileged: bool,
+    /// It has all capabilities.
+    pub is_privileged: bool,
     /// Its umask.
     pub umask: u32,
     /// Signals: pending for the thread, for the process; blocked, ignored, caught.

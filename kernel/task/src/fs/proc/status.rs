@@ -16,6 +16,9 @@ use super::{Text, maps, put, system};
 
 const PAGE_KIB: u64 = PAGE_SIZE as u64 / 1024;
 
+/// The 41 capabilities of Linux 7.0.
+const ALL_CAPS: u64 = 0x1ff_ffff_ffff;
+
 /// Most bytes of arguments or environment that are shown.
 const MAX_STRINGS: u64 = 128 << 10;
 
@@ -105,7 +108,10 @@ pub(super) fn status<M: Machine>(view: &ProcessView<M>, _proc: &ProcFs<M>) -> Sh
     put!(text, "Umask:\t{:04o}\n", view.umask);
     put!(text, "State:\t{} ({})\n", char::from(view.state), state_name(view.state));
     put!(text, "Tgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\n", view.tgid, view.pid, view.ppid);
-    put!(text, "TracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\n");
+    put!(text, "TracerPid:\t0\n");
+    for (name, [real, effective, saved, of_files]) in ["Uid", "Gid"].into_iter().zip(view.ids) {
+        put!(text, "{name}:\t{real}\t{effective}\t{saved}\t{of_files}\n");
+    }
     put!(text, "FDSize:\t{}\nGroups:\t \n", view.files.capacity());
     put!(text, "NStgid:\t{}\nNSpid:\t{}\n", view.tgid, view.pid);
     put!(text, "NSpgid:\t{}\nNSsid:\t{}\nKthread:\t0\n", view.group, view.session);
@@ -117,9 +123,10 @@ pub(super) fn status<M: Machine>(view: &ProcessView<M>, _proc: &ProcFs<M>) -> Sh
     for (name, set) in names.into_iter().zip(view.signals) {
         put!(text, "{name}:\t{set:016x}\n");
     }
-    let all_caps = 0x1ff_ffff_ffffu64;
+    let permitted = if view.may_be_privileged { ALL_CAPS } else { 0 };
+    let effective = if view.is_privileged { ALL_CAPS } else { 0 };
     for (name, caps) in
-        [("Inh", 0), ("Prm", all_caps), ("Eff", all_caps), ("Bnd", all_caps), ("Amb", 0)]
+        [("Inh", 0), ("Prm", permitted), ("Eff", effective), ("Bnd", ALL_CAPS), ("Amb", 0)]
     {
         put!(text, "Cap{name}:\t{caps:016x}\n");
     }

@@ -56,6 +56,9 @@ impl ProcSource<SimMachine> for OneProcess {
             files: Arc::clone(&self.files),
             cwd: self.vfs.root().clone(),
             oom_score_adj: self.oom_score_adj.load(Relaxed),
+            ids: [[1, 2, 3, 2], [4, 5, 6, 5]],
+            may_be_privileged: true,
+            is_privileged: false,
             umask: 0o022,
             signals: [0, 0, 1, 2, 0x8000],
         })
