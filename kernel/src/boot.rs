@@ -287,6 +287,7 @@ pub fn machine(
             timer: tree.timer.expect("the device tree names a virtual timer"),
             console: tree.console.as_ref().and_then(|uart| uart.interrupt),
         },
+        is_pmu_for_user: command_line.is("pmu.user", "on"),
         epoch_offset_ns: epoch_offset_ns(tree, ticks),
     }
 }

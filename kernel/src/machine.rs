@@ -16,7 +16,7 @@ use arch::entropy::Entropy;
 use arch::features::{CpuFeatures, IdRegs};
 use arch::linear_map::{LinearMap, Table};
 use arch::timer::{self, Ticks};
-use arch::{cache, cpu, fp, mte, page, sysreg, tlbi, user_copy, user_run};
+use arch::{cache, cpu, fp, mte, page, pmu, sysreg, tlbi, user_copy, user_run};
 use base::percpu::CpuId;
 use base::sync::{self, OnceCell};
 use base::{Pfn, PhysAddr, VirtAddr};
@@ -63,6 +63,8 @@ pub struct Granule {
     pub device_memory: DeviceMemory,
     /// Interrupt numbers.
     pub interrupts: Interrupts,
+    /// Whether user programs may read how many instructions each CPU has executed.
+    pub is_pmu_for_user: bool,
     /// Nanoseconds from the Unix epoch to the counter's zero.
     pub epoch_offset_ns: u64,
 }
@@ -88,6 +90,9 @@ impl Granule {
         assert!(own.common(&self.features) == self.features, "the CPUs of this machine differ");
         cpu::init(&self.features);
         timer::init_cpu();
+        if !pmu::init_cpu(self.is_pmu_for_user) {
+            log::warn!("pmu.user=on: this CPU counts no instructions, left out");
+        }
         self.gic
             .init_cpu(cpu::affinity(), self.interrupts.timer)
             .unwrap_or_else(|error| panic!("GICv3: {error:?}"));

@@ -13,6 +13,7 @@
 //! | `exception`, `syndrome`, `vectors.S` | exceptions and what they mean |
 //! | `user_run`, `user_copy`, `fp` | running EL0, its memory, its vector registers |
 //! | `context`, `backtrace` | kernel threads; who called |
+//! | `pmu` | instructions counted, for user programs |
 //! | `timer`, `psci`, `semihosting`, `entropy` | time, CPUs and power, exit status, random bytes |
 //!
 //! What is pure arithmetic compiles and is tested on the host; the rest exists on the machine only.
@@ -54,6 +55,8 @@ pub mod linear_map;
 pub mod mte;
 #[cfg(target_os = "none")]
 pub mod page;
+#[cfg(target_os = "none")]
+pub mod pmu;
 #[cfg(target_os = "none")]
 pub mod psci;
 #[cfg(target_os = "none")]

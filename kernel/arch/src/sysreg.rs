@@ -85,6 +85,14 @@ registers! {
     "PAR_EL1": par_el1;
     /// Reads CNTKCTL_EL1: what EL0 may do with the timers, and the event stream.
     "CNTKCTL_EL1": cntkctl_el1;
+    /// Reads PMCR_EL0: the PMU as a whole (Arm ARM D24.5.7).
+    "PMCR_EL0": pmcr_el0, set_pmcr_el0;
+    /// Reads PMCNTENSET_EL0: which counters count (Arm ARM D24.5.6).
+    "PMCNTENSET_EL0": pmcntenset_el0, set_pmcntenset_el0;
+    /// Reads PMEVTYPER0_EL0: what counter 0 counts (Arm ARM D24.5.12).
+    "PMEVTYPER0_EL0": pmevtyper0_el0, set_pmevtyper0_el0;
+    /// Reads PMUSERENR_EL0: what EL0 may do with the PMU (Arm ARM D24.5.17).
+    "PMUSERENR_EL0": pmuserenr_el0, set_pmuserenr_el0;
     /// Reads PSTATE.DAIF.
     "DAIF": daif;
     /// Reads PSTATE.PAN.

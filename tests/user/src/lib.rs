@@ -9,6 +9,7 @@
 //! addresses that are wrong on purpose; what it protects is its process, and a process that it
 //! wrecks is a failed test.
 
+pub mod boot_clock;
 pub mod fault;
 pub mod files;
 pub mod folios;
@@ -16,6 +17,7 @@ pub mod fp;
 pub mod meminfo;
 pub mod memory;
 pub mod pageout;
+pub mod pmu;
 pub mod process;
 pub mod signal;
 pub mod swap;

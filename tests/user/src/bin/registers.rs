@@ -4,9 +4,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use user_tests::fault;
 use user_tests::fp::{self, Between};
 use user_tests::memory::{Mapping, PAGE};
-use user_tests::process;
+use user_tests::{pmu, process};
 
 user_tests::tests!(
     fp_registers_survive_system_calls,
@@ -18,6 +19,7 @@ user_tests::tests!(
     general_registers_survive_system_calls,
     general_registers_survive_preemption,
     general_registers_survive_page_faults,
+    counters_of_the_pmu_are_not_for_user_code,
 );
 
 fn fp_registers_survive_system_calls() {
@@ -121,4 +123,12 @@ fn general_registers_survive_page_faults() {
     for (seed, page) in mapping.pages().enumerate() {
         fp::assert_general_kept(seed as u64, Between::Load(page));
     }
+}
+
+/// They are with the kernel option `pmu.user=on`, which this machine does not have.
+fn counters_of_the_pmu_are_not_for_user_code() {
+    let fault = fault::catch(|| {
+        pmu::instructions();
+    });
+    assert_eq!(fault.map(|fault| fault.signal), Some(libc::SIGILL));
 }
