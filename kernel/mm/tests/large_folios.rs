@@ -194,6 +194,30 @@ fn a_folio_is_moved_to_a_place_with_another_alignment() {
     });
 }
 
+/// To another table and back, within one table, and on top of what a table was left for.
+#[test]
+fn a_folio_is_moved_whole_to_a_place_with_the_same_alignment() {
+    for_orders(|world, p, pages, order| {
+        // A block is nowhere until no TLB has it.
+        if order < 9 && world.machine.config().judges_new_mappings {
+            return;
+        }
+        let far = Vpn::new(0x20_0000);
+        let near = pages.start.add(1024);
+        let mut at = pages;
+        for to in [far, pages.start, near, pages.start] {
+            at = p.remap(at, Some(to));
+            world.audit();
+            p.verify_all();
+            fill(p, at);
+        }
+        let split = world.count(MmEvent::ThpSplitPmd);
+        assert_eq!(split, 0, "order {order}: blocks are moved as they are");
+        p.advise(at, Advice::PageOut);
+        p.verify_all();
+    });
+}
+
 #[test]
 fn only_the_part_that_is_advised_goes_out() {
     for_orders(|world, p, pages, order| {

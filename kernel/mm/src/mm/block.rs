@@ -9,6 +9,8 @@
 //! A block that is special maps the huge zero page (`thp/huge_zero.rs`), of which entries become those
 //! of the small zero page.
 
+use core::cmp::Ordering;
+
 use base::{Order, PageRange, Pfn, Vpn};
 use hal::{Machine, PteSlot, PteTable};
 use pgtable::{Level, Pte, TablePte};
@@ -139,6 +141,61 @@ impl<M: Machine> Mm<M> {
     ) -> Option<EmptyBlock<'m, M>> {
         let index = slot.index as usize;
         (table.entries.load(index) == 0).then_some(EmptyBlock { mm: self, table, index })
+    }
+
+    /// Moves the block at `from`, the first page of which is `page`, to the empty level-2 entry `to`,
+    /// where that page is `to_page`, and its reverse mapping with it. `false` when the entries are not
+    /// so. When this returns, no CPU uses the old place.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] as for `move_mapping`; nothing has changed then.
+    pub(crate) fn move_block(
+        &self,
+        (from, page): (PteSlot, Vpn),
+        (to, to_page): (PteSlot, Vpn),
+    ) -> Result<bool, OutOfMemory> {
+        let (table, mut to_table) = self.lock_both_tables(from.table, to.table);
+        let mut block = BlockLock { mm: self, table, index: from.index as usize };
+        let to_index = to.index as usize;
+        let is_empty = to_table.as_ref().unwrap_or(&block.table).entries.load(to_index) == 0;
+        let pte = Pte::of_block(block.table.entries.load(block.index));
+        let Some(pte) = pte.filter(|pte| is_empty && !pte.is_frozen()) else { return Ok(false) };
+        if let Some(run) = self.run_of_block(page, pte) {
+            self.system().move_mapping(run.id, self.id(), run.base(), to_page, run.nr)?;
+        }
+        // Nobody can store through the old place any more when reclaim can find the folio at the new
+        // one: both entries are locked until this has completed.
+        let pte = block.make_unused(page);
+        block.table.exchange_at(block.index, 0);
+        match &mut to_table {
+            None => _ = block.table.exchange_at(to_index, pte.block()),
+            Some(to_table) => {
+                let words = self.system().words();
+                to_table.lock.set_aside(words, block.table.lock.take_spare(words));
+                to_table.exchange_at(to_index, pte.block());
+            }
+        }
+        Ok(true)
+    }
+
+    /// Locks two tables of one level in the order of their frames; one, if they are the same.
+    fn lock_both_tables(
+        &self,
+        one: Pfn,
+        other: Pfn,
+    ) -> (PageTableLock<'_, M>, Option<PageTableLock<'_, M>>) {
+        match one.cmp(&other) {
+            Ordering::Equal => (self.lock_table(one), None),
+            Ordering::Less => {
+                let one = self.lock_table(one);
+                (one, Some(self.lock_leaf_table_nested(other)))
+            }
+            Ordering::Greater => {
+                let other = self.lock_table(other);
+                (self.lock_leaf_table_nested(one), Some(other))
+            }
+        }
     }
 
     /// Maps the pages of the block at `slot`, `page` among them, one by one, if it still is a block.

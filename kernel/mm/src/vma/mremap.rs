@@ -2,7 +2,7 @@
 //! This file resizes and moves areas: mremap.
 
 use base::{PageRange, Vpn};
-use hal::Machine;
+use hal::{Machine, PteSlot};
 use pgtable::{Entry, Level, NonPresent};
 
 use super::area::{Area, AreaFlags};
@@ -154,15 +154,18 @@ impl<M: Machine> Mm<M> {
     fn move_entries(&self, old: PageRange, new_start: Vpn) -> Result<(), (u64, OutOfMemory)> {
         let mut left = old;
         while let Some((part, mapped)) = self.next_mapped(left) {
+            let done = part.start.get() - old.start.get();
+            let to = new_start.add(done);
             let table = match mapped {
                 Mapped::Table(table) => table,
                 Mapped::Block(slot) => {
-                    self.split_block(slot, part.start);
+                    match self.move_whole_block(slot, part, to).map_err(|why| (done, why))? {
+                        true => left.start = part.end,
+                        false => self.split_block(slot, part.start),
+                    }
                     continue;
                 }
             };
-            let done = part.start.get() - old.start.get();
-            let to = new_start.add(done);
             // As far as one table reaches on either side.
             let nr = part.nr_pages().min(Level::L2.next_entry(to).get() - to.get());
             let part = PageRange::of_len(part.start, nr);
@@ -171,6 +174,24 @@ impl<M: Machine> Mm<M> {
             self.machine().cond_resched();
         }
         Ok(())
+    }
+
+    /// Moves the block at `slot` as one, where all of it moves to a place that a block can have.
+    fn move_whole_block(
+        &self,
+        slot: PteSlot,
+        part: PageRange,
+        to: Vpn,
+    ) -> Result<bool, OutOfMemory> {
+        let span = Level::L2.span_pages();
+        if part.nr_pages() != span || to.align_down(span) != to {
+            return Ok(false);
+        }
+        match self.ensure_empty_block(to)? {
+            Some(room) => self.move_block((slot, part.start), (room, to)),
+            // A table was left there.
+            None => Ok(false),
+        }
     }
 
     fn move_within_tables(
