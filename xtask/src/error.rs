@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
+use crate::bench::rows::{SECTIONS, Section};
 use crate::image::ImageError;
 use crate::need::Need;
 use crate::qemu::Version;
@@ -45,6 +46,33 @@ pub enum Error {
     },
     /// Something is missing on this machine, and was not or could not be installed.
     Missing(Vec<Need>),
+    /// A tool that a verb runs is not there.
+    NoTool {
+        /// The tool.
+        tool: &'static str,
+        /// Debian's package with it.
+        package: &'static str,
+    },
+    /// There is no Linux to compare with.
+    NoLinux(String),
+    /// A file of numbers does not say what one must say.
+    Numbers {
+        /// The file.
+        path: PathBuf,
+        /// The parser's reason.
+        source: serde_json::Error,
+    },
+    /// A page of the documentation has lost the marks between which numbers stand.
+    NoPlace(&'static str),
+    /// The benchmark has no row or section of this name.
+    UnknownRow(String),
+    /// A guest ended before its program did.
+    GuestFailed {
+        /// Which one.
+        guest: &'static str,
+        /// How it ended.
+        how: String,
+    },
     /// QEMU is older than the oldest supported version.
     QemuTooOld(Version),
     /// No machine profile has this name.
@@ -104,6 +132,25 @@ impl fmt::Display for Error {
                 let names: Vec<String> = needs.iter().map(Need::to_string).collect();
                 f.write_str(&names.join(", "))
             }
+            Self::NoTool { tool, package } => {
+                write!(f, "{tool} is not installed (on Debian: apt-get install {package})")
+            }
+            Self::NoLinux(why) => write!(
+                f,
+                "no Linux to compare with: {why} \
+                 (name one with --linux-image PATH --linux-modules PATH)"
+            ),
+            Self::Numbers { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::NoPlace(page) => write!(f, "{page} has no marks to put numbers between"),
+            Self::UnknownRow(name) => {
+                let names = |section: &Section| {
+                    let rows: Vec<&str> = section.rows.iter().map(|row| row.name).collect();
+                    format!("\n    {}: {}", section.name, rows.join(" "))
+                };
+                let known: String = SECTIONS.iter().map(names).collect();
+                write!(f, "the benchmark has no row or section {name}; there are{known}")
+            }
+            Self::GuestFailed { guest, how } => write!(f, "{guest} did not finish: {how}"),
             Self::QemuTooOld(version) => write!(
                 f,
                 "QEMU {version} is too old: {} or newer is needed (choose one with --qemu PATH)",
@@ -130,6 +177,7 @@ impl std::error::Error for Error {
             Self::File { source, .. } | Self::Start { source, .. } => Some(source),
             Self::Profile { source, .. } => Some(source),
             Self::Image { source, .. } => Some(source),
+            Self::Numbers { source, .. } => Some(source),
             _ => None,
         }
     }

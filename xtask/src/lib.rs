@@ -5,7 +5,8 @@
 //! |---|---|---|
 //! | `setup` | `setup.rs` | installs what is missing, through `need.rs` and `package_manager.rs` |
 //! | `build` | `build.rs` | the kernel ELF, flattened by `image.rs`, and the EL0 programs |
-//! | `run`, `bench` | `run.rs`, `bench.rs` | boot a guest and show what it prints |
+//! | `run` | `run.rs` | boots a guest and shows what it prints, `terminal_picture.rs` draws it |
+//! | `bench` | `bench/` | instructions counted, on Linux too, which `linux_kernel.rs` fetches |
 //! | `counters` | `counters.rs` | what the kernel counted in a run; docs/COUNTERS.md |
 //! | `trace` | `trace.rs` | events of a run, for viewers |
 //! | `gdb` | `gdb.rs` | a stopped guest and a debugger |
@@ -24,6 +25,7 @@ pub mod build;
 pub mod check;
 pub mod choices;
 pub mod counters;
+pub mod debian;
 pub mod error;
 pub mod gdb;
 pub mod guest;
@@ -31,6 +33,8 @@ pub mod image;
 pub mod initramfs;
 pub mod libtest;
 pub mod lines;
+pub mod linux_kernel;
+pub mod linux_modules;
 pub mod marked;
 pub mod need;
 pub mod newer_qemu;
@@ -45,6 +49,7 @@ pub mod setup;
 pub mod size;
 pub mod swap_image;
 pub mod symbolize;
+pub mod terminal_picture;
 pub mod test;
 pub mod trace;
 pub mod watchdog;

@@ -8,17 +8,14 @@
 //! can be had: tests that need a tag per granule skip there.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
+use crate::debian::{Apt, Mirror};
 use crate::need::Install;
 use crate::qemu::{self, Version};
 use crate::workspace;
 
 /// First version that has tags right.
 const EXACT_TAGS: Version = Version { major: 8, minor: 0 };
-
-/// Where Debian keeps the keys of its archive.
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Packages that QEMU needs in its own version; the rest comes from the distribution.
 const PACKAGES: [&str; 3] = ["qemu-system-arm", "qemu-system-common", "qemu-system-data"];
@@ -68,123 +65,16 @@ fn works(program: &Path) -> bool {
     program.exists() && qemu::version(program).is_ok_and(|version| version >= EXACT_TAGS)
 }
 
-/// Where the machine's apt gets its packages.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Mirror {
-    uri: String,
-    codename: String,
-}
-
-impl Mirror {
-    fn of_this_machine() -> Option<Self> {
-        let release = std::fs::read_to_string("/etc/os-release").ok()?;
-        let codename = release_codename(&release)?;
-        let mut command = Command::new("apt-get");
-        command.args(["indextargets", "--format", "$(REPO_URI) $(CODENAME)"]);
-        let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-        Self::parse(&String::from_utf8_lossy(&output.stdout), codename)
-    }
-
-    /// Reads lines of "URI codename".
-    fn parse(targets: &str, codename: &str) -> Option<Self> {
-        targets.lines().find_map(|line| {
-            let mut words = line.split_whitespace();
-            let (uri, own) = (words.next()?, words.next()?);
-            (own == codename).then(|| Self { uri: uri.to_owned(), codename: codename.to_owned() })
-        })
-    }
-
-    /// Returns the line of a sources.list that names the release's backports.
-    fn backports(&self) -> String {
-        format!("deb [signed-by={KEYRING}] {} {}-backports main\n", self.uri, self.codename)
-    }
-}
-
-/// Returns the codename of a Debian release.
-fn release_codename(os_release: &str) -> Option<&str> {
-    let value =
-        |key: &str| os_release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-    (value("ID")?.trim_matches('"') == "debian").then_some(())?;
-    Some(value("VERSION_CODENAME")?.trim_matches('"'))
-}
-
 fn fetch(mirror: &Mirror, dir: &Path, install: Install) -> Result<(), String> {
-    let apt_dir = dir.join("apt");
-    let make = |path: &Path| std::fs::create_dir_all(path).map_err(|why| why.to_string());
-    make(&apt_dir.join("lists/partial"))?;
-    make(&apt_dir.join("cache/archives/partial"))?;
-    let sources = apt_dir.join("sources.list");
-    std::fs::write(&sources, mirror.backports()).map_err(|why| why.to_string())?;
-    let apt = |words: &[&str]| {
-        let mut command = Command::new("apt-get");
-        command.current_dir(&apt_dir).arg("-qq");
-        for (key, value) in [
-            ("Dir::Etc::sourcelist", sources.clone()),
-            ("Dir::Etc::sourceparts", PathBuf::from("/dev/null")),
-            ("Dir::State::lists", apt_dir.join("lists")),
-            ("Dir::Cache", apt_dir.join("cache")),
-            // The directory is the user's; apt's own user need not see it.
-            ("APT::Sandbox::User", PathBuf::from("root")),
-        ] {
-            command.arg("-o").arg(format!("{key}={}", value.display()));
-        }
-        command.args(words);
-        command
-    };
-    run(apt(&["update"]), install)?;
-    run(apt(&[&["download"], &PACKAGES[..]].concat()), install)?;
-    if install == Install::Print {
-        return Err(String::from("nothing was run"));
-    }
-    let entries = std::fs::read_dir(&apt_dir).map_err(|why| why.to_string())?;
-    let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    for package in files.filter(|path| path.extension().is_some_and(|end| end == "deb")) {
-        let mut command = Command::new("dpkg-deb");
-        command.arg("-x").arg(&package).arg(dir);
-        run(command, install)?;
-    }
-    Ok(())
-}
-
-fn run(mut command: Command, install: Install) -> Result<(), String> {
-    let words = [command.get_program()].into_iter().chain(command.get_args());
-    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
-    let text = words.join(" ");
-    eprintln!("+ {text}");
-    if install == Install::Print {
-        return Ok(());
-    }
-    match command.stdin(Stdio::null()).status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{text}: {status}")),
-        Err(why) => Err(format!("{text}: {why}")),
-    }
+    let backports = format!("{}-backports", mirror.codename);
+    let apt = Apt::new(mirror, &backports, None, &dir.join("apt"), install)?;
+    apt.update()?;
+    apt.unpack(&PACKAGES, dir)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_a_debian_release_has_backports() {
-        let debian = "PRETTY_NAME=\"Debian\"\nVERSION_CODENAME=bookworm\nID=debian\n";
-        assert_eq!(release_codename(debian), Some("bookworm"));
-        assert_eq!(release_codename("ID=fedora\nVERSION_CODENAME=\"\"\n"), None);
-        assert_eq!(release_codename(""), None);
-    }
-
-    #[test]
-    fn backports_come_from_the_mirror_of_the_release_itself() {
-        let targets =
-            "http://a.example/security bookworm-security\nhttp://b.example/debian bookworm\n";
-        let mirror = Mirror::parse(targets, "bookworm").expect("the second line");
-        assert_eq!(
-            mirror.backports(),
-            "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] \
-             http://b.example/debian bookworm-backports main\n"
-        );
-        assert_eq!(Mirror::parse(targets, "trixie"), None);
-    }
 
     #[test]
     fn a_qemu_that_has_tags_right_is_kept() {

@@ -134,6 +134,18 @@ impl GuestOptions {
     }
 }
 
+impl GuestOptions {
+    /// Returns what was said about the machine.
+    pub fn machine(&self) -> &MachineOptions {
+        &self.machine
+    }
+
+    /// Returns what to do about missing things.
+    pub fn install(&self) -> Install {
+        self.host.install()
+    }
+}
+
 impl MachineOptions {
     /// Loads the chosen profile, or the one called `default`, and applies the other options.
     ///

@@ -210,7 +210,14 @@ impl Version {
 
     /// Reads the first line of `--version`.
     pub fn parse(text: &str) -> Option<Self> {
-        let number = text.strip_prefix("QEMU emulator version ")?.split([' ', '\n']).next()?;
+        Self::parse_number(Self::number(text)?)
+    }
+
+    fn number(text: &str) -> Option<&str> {
+        text.strip_prefix("QEMU emulator version ")?.split([' ', '\n']).next()
+    }
+
+    fn parse_number(number: &str) -> Option<Self> {
         let mut parts = number.split('.');
         let major = parts.next()?.parse().ok()?;
         let minor = parts.next()?.parse().ok()?;
@@ -230,13 +237,27 @@ impl fmt::Display for Version {
 ///
 /// When it cannot be started or does not answer like a QEMU.
 pub fn version(qemu: &Path) -> Result<Version, Error> {
-    let command = format!("{} --version", qemu.display());
+    let text = full_version(qemu)?;
+    Version::parse_number(&text).ok_or_else(|| no_version(qemu))
+}
+
+/// Asks a QEMU for its version, with all of its parts: `10.0.2`.
+///
+/// # Errors
+///
+/// When it cannot be started or does not answer like a QEMU.
+pub fn full_version(qemu: &Path) -> Result<String, Error> {
     let output = Command::new(qemu)
         .arg("--version")
         .output()
         .map_err(Error::start(qemu.display().to_string()))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    Version::parse(&text).ok_or(Error::Answer { command, expected: "QEMU version" })
+    Version::number(&text).map(str::to_owned).ok_or_else(|| no_version(qemu))
+}
+
+fn no_version(qemu: &Path) -> Error {
+    let command = format!("{} --version", qemu.display());
+    Error::Answer { command, expected: "QEMU version" }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! This file boots a guest and shows what it prints (`cargo xtask run`).
 
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::need::Need;
 use crate::options::{Defaults, GuestOptions};
 use crate::scratch::Scratch;
 use crate::setup;
+use crate::terminal_picture;
 use crate::watchdog::{Ending, Limits};
 
 /// How long a guest may be silent.
@@ -38,6 +40,9 @@ pub struct Run {
     /// of yours at a terminal]
     #[arg(long, value_name = "S")]
     watchdog: Option<u64>,
+    /// Draw the output as a picture of a terminal
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    svg: Option<PathBuf>,
     /// Program to run as init, and its arguments [default: the demo]
     #[arg(last = true, value_name = "PROGRAM")]
     init: Vec<String>,
@@ -51,7 +56,24 @@ impl Run {
     /// When the guest cannot be started.
     pub fn run(&self) -> Result<u8, Error> {
         let setup = self.guest.setup(DEFAULTS, needs(self.dry_run), &self.init)?;
-        boot(&setup, &self.limits(), self.dry_run)
+        let mut lines = Vec::new();
+        let status = boot_to(&setup, &self.limits(), self.dry_run, &mut |piece| {
+            lines.extend(self.svg.iter().flat_map(|_| lines_of(&piece)));
+            show(piece);
+        })?;
+        if let Some(path) = &self.svg {
+            let picture = terminal_picture::draw(&self.as_typed(), &lines);
+            std::fs::write(path, picture).map_err(Error::file("write", path))?;
+        }
+        Ok(status)
+    }
+
+    /// Returns what was asked for, without the picture.
+    fn as_typed(&self) -> String {
+        let words = std::env::args().skip(1);
+        let picture = self.svg.as_ref().map(|path| path.display().to_string());
+        let words = words.filter(|word| word != "--svg" && Some(word) != picture.as_ref());
+        std::iter::once(String::from("cargo xtask")).chain(words).collect::<Vec<_>>().join(" ")
     }
 
     fn limits(&self) -> Limits {
@@ -70,19 +92,29 @@ pub(crate) fn needs(dry_run: bool) -> &'static [Need] {
     if dry_run { &NEEDS[..2] } else { &NEEDS }
 }
 
-/// Boots a guest, or prints how, and returns QEMU's exit status.
-pub(crate) fn boot(setup: &Setup, limits: &Limits, dry_run: bool) -> Result<u8, Error> {
+/// Boots a guest, or prints how, and returns QEMU's exit status. `sink` gets the output.
+fn boot_to(
+    setup: &Setup,
+    limits: &Limits,
+    dry_run: bool,
+    sink: &mut dyn FnMut(Piece),
+) -> Result<u8, Error> {
     let files = if dry_run { Scratch::kept()? } else { Scratch::new()? };
     let guest = Guest::prepare(setup, files, None)?;
     if dry_run {
         println!("{}", guest.command_line());
         return Ok(0);
     }
-    let ending = guest.run(Stdio::inherit(), limits, &mut show)?;
+    let ending = guest.run(Stdio::inherit(), limits, sink)?;
     if let Ending::Hung(hang) = &ending {
         eprintln!("{hang}");
     }
     Ok(ending.exit_code())
+}
+
+fn lines_of(piece: &Piece) -> Vec<String> {
+    let (Piece::Line(line) | Piece::Fragment(line)) = piece;
+    String::from_utf8_lossy(line).lines().map(str::to_owned).collect()
 }
 
 /// Writes a piece of a guest's output to standard output at once.

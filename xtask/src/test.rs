@@ -151,6 +151,8 @@ fn harness_of(filter: &str) -> Option<&'static str> {
         ("machine::", "machine"),
         ("lab::", "experiments"),
         ("verbs::", "verbs"),
+        ("bench::", "bench"),
+        ("gate::", "gate"),
     ];
     let found = harnesses.into_iter().find(|(prefix, _)| filter.starts_with(prefix));
     found.map(|(_, harness)| harness)

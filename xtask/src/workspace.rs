@@ -10,6 +10,15 @@ use serde::Deserialize;
 
 use crate::error::Error;
 
+/// Returns the commit that the tree is at, or what is known of it: for what is written about a run.
+pub fn commit() -> String {
+    let mut command = Command::new("git");
+    command.current_dir(root()).args(["describe", "--always", "--dirty"]);
+    let output = command.output().ok().filter(|output| output.status.success());
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    text.unwrap_or_else(|| String::from("unknown"))
+}
+
 /// Returns the root of the workspace.
 pub fn root() -> PathBuf {
     // Cargo sets the variable for what it runs; a binary started by hand falls back on the place

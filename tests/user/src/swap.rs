@@ -113,3 +113,9 @@ pub fn area(path: &str) -> Option<(u64, u64, i32)> {
     let bytes = |kib: &str| kib.parse().ok().map(|kib: u64| kib * 1024);
     Some((bytes(size)?, bytes(used)?, priority.parse().ok()?))
 }
+
+/// Returns the path of an area in service.
+pub fn first_area() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/swaps").ok()?;
+    text.lines().nth(1)?.split_whitespace().next().map(str::to_owned)
+}

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file shows whether allocating and freeing a frame costs the same however many are in use.
 
-use std::time::Instant;
-
 use user_tests::meminfo;
 use user_tests::memory::{self, ANON, Mapping, PAGE, RW};
 
-use crate::table;
+use crate::choice::Choice;
+use crate::counter::count;
+use crate::report;
+
+/// The section's name.
+pub const SECTION: &str = "flat";
 
 /// Frames in use, from few to 4 GiB of them.
 const IN_USE: [usize; 5] = [100, 1_000, 10_000, 100_000, 1_000_000];
@@ -17,15 +20,14 @@ const ROUNDS: usize = 64;
 
 /// Prints what a page costs that is touched and given back, for each number of frames in use that
 /// memory permits.
-pub fn print() {
+pub fn print(choice: &Choice) {
+    if !choice.has(SECTION, SECTION) {
+        return;
+    }
     let nr_frames = meminfo::read("MemFree").unwrap_or(0) as usize / PAGE;
-    for nr in IN_USE {
-        let what = format!("fault and free of a page, {nr} frames in use");
-        // Nothing is to be reclaimed meanwhile.
-        match nr < nr_frames / 10 * 9 {
-            true => table::line(&what, &cost(nr).to_string()),
-            false => table::line(&what, "too little memory (--memory 6G)"),
-        }
+    // Nothing is to be reclaimed meanwhile.
+    for nr in IN_USE.into_iter().filter(|nr| *nr < nr_frames / 10 * 9) {
+        report::value(&format!("flat@{nr}"), cost(nr));
     }
 }
 
@@ -34,9 +36,7 @@ fn cost(nr_in_use: usize) -> u64 {
     touch(&others);
     let window = Mapping::new(WINDOW * PAGE, RW, ANON).expect("mmap");
     come_and_go(&window);
-    let start = Instant::now();
-    (0..ROUNDS).for_each(|_| come_and_go(&window));
-    start.elapsed().as_nanos() as u64 / (ROUNDS * WINDOW) as u64
+    count(|| (0..ROUNDS).for_each(|_| come_and_go(&window))) / (ROUNDS * WINDOW) as u64
 }
 
 fn come_and_go(window: &Mapping) {

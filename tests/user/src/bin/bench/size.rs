@@ -18,6 +18,15 @@ impl Size {
     /// All, in the order of the table.
     pub const ALL: [Self; 3] = [Self::Page, Self::Cont, Self::Block];
 
+    /// Returns its name in the report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Page => "4K",
+            Self::Cont => "64K",
+            Self::Block => "2M",
+        }
+    }
+
     /// Returns it in KiB.
     pub fn kib(self) -> usize {
         match self {

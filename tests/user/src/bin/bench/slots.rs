@@ -2,12 +2,15 @@
 //! This file shows whether taking and freeing a swap slot costs the same however full the area is, and
 //! what a slot takes of memory.
 
-use std::time::Instant;
-
 use user_tests::memory::{self, ANON, Mapping, PAGE, RW};
 use user_tests::{meminfo, pageout};
 
-use crate::table;
+use crate::choice::Choice;
+use crate::counter::count;
+use crate::report;
+
+/// The section's name.
+pub const SECTION: &str = "slots";
 
 /// Parts of the area, in percent, that are in use by other pages.
 const IN_USE: [usize; 4] = [0, 50, 90, 99];
@@ -21,7 +24,10 @@ const CHUNK: usize = 4096;
 
 /// Prints what it costs to page a page of zeroes out and to give it up, for areas of which other pages
 /// have more and more. No request is needed for zeroes: what can vary is the search for slots.
-pub fn print() {
+pub fn print(choice: &Choice) {
+    if !choice.has(SECTION, SECTION) {
+        return;
+    }
     let (Some(total), Some(free)) = (meminfo::read("SwapTotal"), meminfo::read("SwapFree")) else {
         return;
     };
@@ -40,23 +46,19 @@ pub fn print() {
             pageout::page_out(start..start + nr * PAGE);
             nr_filled += nr;
         }
-        let what =
-            format!("page-out and drop of a page of zeroes, {percent} % of the slots in use");
-        table::line(&what, &cost().to_string());
+        report::value(&format!("slots@{percent}%"), cost());
     }
     let bytes = meminfo::read("SwapMetadata").filter(|_| nr_filled > 0);
     if let Some(bytes) = bytes {
-        let each = format!("{:.2}", bytes as f64 / nr_filled as f64);
-        table::line("bytes of memory per swap slot in use", &each);
+        let each = bytes as f64 / nr_filled as f64;
+        report::value("bytes_per_slot_in_use", format_args!("{each:.2}"));
     }
 }
 
 fn cost() -> u64 {
     let window = single_pages(WINDOW);
     come_and_go(&window);
-    let start = Instant::now();
-    (0..ROUNDS).for_each(|_| come_and_go(&window));
-    start.elapsed().as_nanos() as u64 / (ROUNDS * WINDOW) as u64
+    count(|| (0..ROUNDS).for_each(|_| come_and_go(&window))) / (ROUNDS * WINDOW) as u64
 }
 
 fn come_and_go(window: &Mapping) {
