@@ -279,6 +279,7 @@ pub fn machine(
         managed: layout.managed.to_vec(),
         nr_cpus: tree.cpus.len().max(1),
         ticks,
+        has_tick: command_line.is("nohz", "off"),
         entropy: entropy(tree, command_line, &features),
         gic: interrupt_controller(tree),
         disks,

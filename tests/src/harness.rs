@@ -95,10 +95,21 @@ pub struct Scenario {
 
 /// Runs scenarios as trials called `prefix::name@cpus`.
 pub fn run_scenarios(prefix: &str, lab: Lab, scenarios: &[Scenario]) -> ExitCode {
+    let counts = lab.cpu_counts().to_vec();
+    run_scenarios_at(&counts, prefix, lab, scenarios)
+}
+
+/// As [`run_scenarios`], where the numbers of CPUs are not for others to choose.
+pub fn run_scenarios_at(
+    counts: &[u32],
+    prefix: &str,
+    lab: Lab,
+    scenarios: &[Scenario],
+) -> ExitCode {
     let lab = Arc::new(lab);
     let mut trials = Vec::new();
     for scenario in scenarios {
-        for &cpus in lab.cpu_counts() {
+        for &cpus in counts {
             let name = format!("{prefix}::{}@{cpus}", scenario.name);
             let (lab, run) = (lab.clone(), scenario.run);
             trials.push(Trial::test(name, move || run(&lab, cpus)));

@@ -27,13 +27,23 @@ impl Lab {
     ///
     /// When Cargo cannot be started.
     pub fn xtask(&self, cpus: u32, words: &[&str], program: &[&str]) -> Result<VerbRun, Failed> {
-        let mut command = workspace::cargo();
-        command.arg("xtask").args(words);
-        command.args(["--smp", &cpus.to_string(), "--qemu"]).arg(&self.choices().qemu);
-        command.arg(match self.choices().checks {
+        let (cpus, qemu) = (cpus.to_string(), self.choices().qemu.display().to_string());
+        let checks = match self.choices().checks {
             Checks::Release => "--release",
             Checks::Checked => "--checked",
-        });
+        };
+        let words = [words, &["--smp", &cpus, "--qemu", &qemu, checks]].concat();
+        Self::xtask_as_typed(&words, program)
+    }
+
+    /// Runs `cargo xtask` with `words`, and with `program` behind the dashes.
+    ///
+    /// # Errors
+    ///
+    /// When Cargo cannot be started.
+    pub fn xtask_as_typed(words: &[&str], program: &[&str]) -> Result<VerbRun, Failed> {
+        let mut command = workspace::cargo();
+        command.arg("xtask").args(words);
         if !program.is_empty() {
             command.arg("--").args(program);
         }

@@ -10,6 +10,7 @@ use crate::bench::rows::{SECTIONS, Section};
 use crate::image::ImageError;
 use crate::need::Need;
 use crate::qemu::Version;
+use crate::recording::RecordingError;
 
 /// Why a verb could not do its work.
 #[derive(Debug)]
@@ -102,6 +103,14 @@ pub enum Error {
     NoTrace(String),
     /// A kernel option or an argument of init has a character that a command line cannot carry.
     CommandLineWord(String),
+    /// A run cannot be recorded or replayed.
+    Recording(RecordingError),
+}
+
+impl From<RecordingError> for Error {
+    fn from(error: RecordingError) -> Self {
+        Self::Recording(error)
+    }
 }
 
 impl Error {
@@ -163,6 +172,7 @@ impl fmt::Display for Error {
             Self::Image { path, source } => write!(f, "{}: {source}", path.display()),
             Self::NoCounters(place) => write!(f, "there are no counters in {place}"),
             Self::NoTrace(ending) => write!(f, "the guest wrote no trace: {ending}"),
+            Self::Recording(error) => error.fmt(f),
             Self::CommandLineWord(word) => write!(
                 f,
                 "{word:?} cannot go on a kernel command line: it has a quote or a control character"

@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::build::Checks;
 use crate::error::Error;
-use crate::guest::Guest;
+use crate::guest::{Guest, Setup};
 use crate::need::{self, Need};
 use crate::options::{Defaults, GuestOptions};
 use crate::scratch::Scratch;
@@ -53,22 +53,26 @@ impl Gdb {
     /// When the guest or gdb cannot be started.
     pub fn run(&self) -> Result<u8, Error> {
         let setup = self.guest.setup(DEFAULTS, &NEEDS, &self.init)?;
-        let gdb = need::find_gdb().ok_or_else(|| Error::Missing(vec![Need::Gdb]))?;
         let port = free_port().map_err(Error::start("a server on the loopback interface"))?;
         let guest = Guest::prepare(&setup, Scratch::new()?, Some(port))?;
-        let mut qemu = guest.command_line().command();
-        // In a process group of its own, so that Ctrl-C is for gdb alone.
-        qemu.stdin(Stdio::null()).process_group(0);
-        let _stopped =
-            Stopped(qemu.spawn().map_err(Error::start(setup.qemu.display().to_string()))?);
-        let mut command = command(&gdb, &setup.kernel.elf, port, &scripts(), &self.ex);
-        let status = command.status().map_err(Error::start(gdb.display().to_string()))?;
-        Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
+        session(&guest, &setup, port, &self.ex)
     }
 }
 
+/// Starts a guest that waits for a debugger at `port`, and gdb on it; returns gdb's exit status.
+pub(crate) fn session(guest: &Guest, setup: &Setup, port: u16, ex: &[String]) -> Result<u8, Error> {
+    let gdb = need::find_gdb().ok_or_else(|| Error::Missing(vec![Need::Gdb]))?;
+    let mut qemu = guest.command_line().command();
+    // In a process group of its own, so that Ctrl-C is for gdb alone.
+    qemu.stdin(Stdio::null()).process_group(0);
+    let _stopped = Stopped(qemu.spawn().map_err(Error::start(setup.qemu.display().to_string()))?);
+    let mut command = command(&gdb, &setup.kernel.elf, port, &scripts(), ex);
+    let status = command.status().map_err(Error::start(gdb.display().to_string()))?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
+}
+
 /// Finds a port that nobody listens on.
-fn free_port() -> std::io::Result<u16> {
+pub(crate) fn free_port() -> std::io::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?.port())
 }

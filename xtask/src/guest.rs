@@ -9,9 +9,11 @@ use crate::build::Kernel;
 use crate::error::Error;
 use crate::initramfs::Initramfs;
 use crate::lines::Piece;
+use crate::overlay;
 use crate::profile::{Content, Disk, Profile};
-use crate::qemu::{self, Boot, CommandLine};
+use crate::qemu::{self, Boot, CommandLine, Snapshots, Tape, TapeMode};
 use crate::scratch::Scratch;
+use crate::size::Size;
 use crate::swap_image;
 use crate::symbolize::Symbols;
 use crate::watchdog::{self, Ending, Limits};
@@ -47,10 +49,21 @@ impl Guest {
     /// # Errors
     ///
     /// When a file cannot be written, or an argument cannot go on a kernel command line.
-    pub fn prepare(
+    pub fn prepare(setup: &Setup, files: Scratch, debugger: Option<u16>) -> Result<Self, Error> {
+        Self::prepare_taped(setup, files, debugger, None)
+    }
+
+    /// As [`Guest::prepare`], for a guest that is recorded or replayed. A replay with a debugger can
+    /// go backwards.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn prepare_taped(
         setup: &Setup,
         mut files: Scratch,
         debugger: Option<u16>,
+        mut tape: Option<Tape>,
     ) -> Result<Self, Error> {
         let command_line = kernel_command_line(setup)?;
         let mut disks = Vec::new();
@@ -59,6 +72,11 @@ impl Guest {
             create_disk(&path, disk)?;
             disks.push(path);
         }
+        if let (Some(Tape { mode: TapeMode::Replay(snapshots), .. }), Some(_)) =
+            (&mut tape, debugger)
+        {
+            *snapshots = Some(create_snapshots(&setup.machine, &mut files)?);
+        }
         let mut initramfs = None;
         if let Some(bytes) = &setup.initramfs {
             let path = files.file("initramfs.cpio");
@@ -66,7 +84,7 @@ impl Guest {
             initramfs = Some(path);
         }
         let kernel = setup.kernel.image.clone();
-        let boot = Boot { kernel, initramfs, command_line, disks, debugger };
+        let boot = Boot { kernel, initramfs, command_line, disks, debugger, tape };
         let line = qemu::command_line(&setup.qemu, &setup.machine, &boot);
         Ok(Self { line, elf: setup.kernel.elf.clone(), _files: files })
     }
@@ -109,6 +127,21 @@ fn create_disk(path: &Path, disk: &Disk) -> Result<(), Error> {
         }
     }
     .map_err(Error::file("write", path))
+}
+
+/// RAM and devices of a machine are less than this.
+const MACHINE_STATE: Size = Size::mib(8 << 10);
+
+fn create_snapshots(machine: &Profile, files: &mut Scratch) -> Result<Snapshots, Error> {
+    let mut create = |name: &str, size: Size| {
+        let path = files.file(name);
+        overlay::create(&path, size).map_err(Error::file("write", &path))?;
+        Ok(path)
+    };
+    let state = create("machine.qcow2", MACHINE_STATE)?;
+    let disks = machine.disks.iter().enumerate();
+    let disks = disks.map(|(index, disk)| create(&format!("over{index}.qcow2"), disk.size));
+    Ok(Snapshots { machine: state, disks: disks.collect::<Result<_, Error>>()? })
 }
 
 fn kernel_command_line(setup: &Setup) -> Result<String, Error> {

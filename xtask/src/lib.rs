@@ -9,6 +9,7 @@
 //! | `bench` | `bench/` | instructions counted, on Linux too, which `linux_kernel.rs` fetches |
 //! | `counters` | `counters.rs` | what the kernel counted in a run; docs/COUNTERS.md |
 //! | `trace` | `trace.rs` | events of a run, for viewers |
+//! | `record`, `replay` | `record.rs`, `replay.rs` | a run that repeats, kept by `recording.rs` |
 //! | `gdb` | `gdb.rs` | a stopped guest and a debugger |
 //! | `test` | `test.rs` | every check and every test, counted |
 //! | `check` | `check.rs` | the rules that no compiler checks |
@@ -39,9 +40,13 @@ pub mod marked;
 pub mod need;
 pub mod newer_qemu;
 pub mod options;
+pub mod overlay;
 pub mod package_manager;
 pub mod profile;
 pub mod qemu;
+pub mod record;
+pub mod recording;
+pub mod replay;
 pub mod report;
 pub mod run;
 pub mod scratch;

@@ -3,14 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::size::Size;
 use crate::workspace;
 
 /// A machine, as data. What its fields mean to QEMU is decided in `qemu.rs` alone.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// What this machine is for, in one line.
@@ -38,7 +38,7 @@ pub struct Profile {
 }
 
 /// A virtio-blk disk.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Disk {
     /// What is on it when the guest starts.
@@ -54,7 +54,7 @@ pub struct Disk {
 }
 
 /// What is on a disk when the guest starts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Content {
     /// A swap area, as `mkswap` makes one.
@@ -64,7 +64,7 @@ pub enum Content {
 }
 
 /// How the guest reaches a virtio device.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// A memory-mapped register window found in the device tree.
@@ -75,7 +75,7 @@ pub enum Transport {
 }
 
 /// A class of block requests that fail.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct DiskError {
     /// The kind of request.
@@ -91,7 +91,7 @@ pub struct DiskError {
 }
 
 /// A kind of block request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Request {
     /// VIRTIO_BLK_T_IN.

@@ -25,6 +25,38 @@ pub struct Boot {
     pub disks: Vec<PathBuf>,
     /// The TCP port where the machine waits for a debugger before its first instruction.
     pub debugger: Option<u16>,
+    /// The recording that the run is written to or read from.
+    pub tape: Option<Tape>,
+}
+
+/// What a run is recorded to or replayed from. QEMU does so with one CPU.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tape {
+    /// What is done with it.
+    pub mode: TapeMode,
+    /// The file of what the guest does not compute: input, and when which request was done.
+    pub events: PathBuf,
+    /// The file that gets what the guest writes to the serial line.
+    pub serial_log: PathBuf,
+}
+
+/// What is done with a recording.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TapeMode {
+    /// The run is recorded.
+    Record,
+    /// The run is replayed. Going backwards starts from a snapshot, which needs these files.
+    Replay(Option<Snapshots>),
+}
+
+/// Files in QEMU's own format, for snapshots.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Snapshots {
+    /// For CPU, RAM and devices. Not one of the disks: they go through the recording, which has no
+    /// requests of a debugger in it.
+    pub machine: PathBuf,
+    /// For each disk, what lies over its file.
+    pub disks: Vec<PathBuf>,
 }
 
 /// A complete QEMU command: the program and its arguments.
@@ -40,12 +72,12 @@ pub fn command_line(qemu: &Path, machine: &Profile, boot: &Boot) -> CommandLine 
     assert_eq!(machine.disks.len(), boot.disks.len(), "one file for each disk");
     let mut line = CommandLine(vec![qemu.into()]);
     line.board(machine);
-    line.console_and_exit();
-    if machine.deterministic {
-        line.determinism();
+    line.console_and_exit(boot.tape.as_ref());
+    if machine.deterministic || boot.tape.is_some() {
+        line.determinism(boot.tape.as_ref());
     }
     for (index, (disk, file)) in machine.disks.iter().zip(&boot.disks).enumerate() {
-        line.disk(index, disk, file);
+        line.disk(index, disk, file, boot.tape.as_ref());
     }
     line.push(["-kernel".as_ref(), boot.kernel.as_os_str()]);
     if let Some(initramfs) = &boot.initramfs {
@@ -96,29 +128,45 @@ impl CommandLine {
         self.push(["-global", "virtio-mmio.force-legacy=false"]);
     }
 
-    fn console_and_exit(&mut self) {
-        self.push(["-display", "none", "-monitor", "none", "-serial", "stdio"]);
+    fn console_and_exit(&mut self, tape: Option<&Tape>) {
+        self.push(["-display", "none", "-monitor", "none"]);
+        match tape {
+            None => self.push(["-serial", "stdio"]),
+            Some(tape) => {
+                let chardev = file_option("stdio,id=serial0,logfile=", &tape.serial_log);
+                self.push(["-chardev".as_ref(), chardev.as_os_str()]);
+                self.push(["-serial", "chardev:serial0"]);
+            }
+        }
         // With the kernel option exit=semihosting the guest chooses QEMU's exit status.
         self.push(["-semihosting-config", "enable=on,target=native"]);
         // A guest that restarts ends its run.
         self.push(["-no-reboot"]);
     }
 
-    fn determinism(&mut self) {
-        // One instruction is one nanosecond of virtual time, and idle time is skipped.
-        self.push(["-icount", "shift=0,sleep=off"]);
+    fn determinism(&mut self, tape: Option<&Tape>) {
+        // One instruction is one nanosecond of virtual time.
+        let icount = match tape {
+            // Idle time is skipped. Not so by the recorder: it would never come to hand on the end
+            // of a request.
+            None => OsString::from("shift=0,sleep=off"),
+            Some(Tape { mode: TapeMode::Record, events, .. }) => {
+                file_option("shift=0,rr=record,rrfile=", events)
+            }
+            Some(Tape { events, .. }) => file_option("shift=0,rr=replay,rrfile=", events),
+        };
+        self.push(["-icount".as_ref(), icount.as_os_str()]);
         // RNDR and the wall clock repeat too.
         self.push(["-seed", "1", "-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
+        if let Some(Tape { mode: TapeMode::Replay(Some(snapshots)), .. }) = tape {
+            // A -drive comes before each -blockdev, and the first one gets the machine's state.
+            let drive = file_option("if=none,id=machine,format=qcow2,file=", &snapshots.machine);
+            self.push(["-drive".as_ref(), drive.as_os_str()]);
+        }
     }
 
-    fn disk(&mut self, index: usize, disk: &Disk, file: &Path) {
-        // The file lives as long as this run, so that the guest's flushes need not reach the
-        // host's disk.
-        let file_options = "cache.no-flush=on,discard=unmap";
-        let mut driver = OsString::from(format!("driver=file,node-name=file{index},filename="));
-        driver.push(double_commas(file.as_os_str()));
-        driver.push(format!(",{file_options}"));
-        self.push(["-blockdev".as_ref(), driver.as_os_str()]);
+    fn disk(&mut self, index: usize, disk: &Disk, file: &Path, tape: Option<&Tape>) {
+        self.file_node(&format!("file{index}"), file);
         let mut node = format!("file{index}");
         if !disk.errors.is_empty() {
             let mut faulty = format!("driver=blkdebug,node-name=faulty{index},image={node}");
@@ -130,6 +178,10 @@ impl CommandLine {
         }
         let raw = format!("driver=raw,node-name=disk{index},file={node},discard=unmap");
         self.push(["-blockdev", &raw]);
+        node = format!("disk{index}");
+        if let Some(tape) = tape {
+            node = self.taped_disk(index, node, &tape.mode);
+        }
         let device = match disk.transport {
             Transport::Mmio => "virtio-blk-device",
             // By default a PCI function's queue has half as many descriptors as the driver uses;
@@ -138,8 +190,39 @@ impl CommandLine {
         };
         // By default QEMU stops the machine when the host's disk is full.
         let errors = "rerror=report,werror=report";
-        self.push(["-device", &format!("{device},drive=disk{index},{errors}")]);
+        self.push(["-device", &format!("{device},drive={node},{errors}")]);
     }
+
+    /// Puts the recorder between a disk and its device, and returns the node that the device uses.
+    fn taped_disk(&mut self, index: usize, mut node: String, mode: &TapeMode) -> String {
+        if let TapeMode::Replay(Some(snapshots)) = mode {
+            self.file_node(&format!("overfile{index}"), &snapshots.disks[index]);
+            let over = format!(
+                "driver=qcow2,node-name=over{index},file=overfile{index},backing={node},\
+                 discard=unmap"
+            );
+            self.push(["-blockdev", &over]);
+            node = format!("over{index}");
+        }
+        let taped = format!("driver=blkreplay,node-name=taped{index},image={node}");
+        self.push(["-blockdev", &taped]);
+        format!("taped{index}")
+    }
+
+    fn file_node(&mut self, name: &str, file: &Path) {
+        let mut driver = file_option(&format!("driver=file,node-name={name},filename="), file);
+        // The file lives as long as this run, so that the guest's flushes need not reach the
+        // host's disk.
+        driver.push(",cache.no-flush=on,discard=unmap");
+        self.push(["-blockdev".as_ref(), driver.as_os_str()]);
+    }
+}
+
+/// Writes an option that ends in a file name.
+fn file_option(option: &str, file: &Path) -> OsString {
+    let mut text = OsString::from(option);
+    text.push(double_commas(file.as_os_str()));
+    text
 }
 
 /// A rule of the block driver `blkdebug`. The event "none" arms it from the start.

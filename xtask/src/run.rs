@@ -56,8 +56,9 @@ impl Run {
     /// When the guest cannot be started.
     pub fn run(&self) -> Result<u8, Error> {
         let setup = self.guest.setup(DEFAULTS, needs(self.dry_run), &self.init)?;
+        let limits = limits(self.watchdog, !self.init.is_empty());
         let mut lines = Vec::new();
-        let status = boot_to(&setup, &self.limits(), self.dry_run, &mut |piece| {
+        let status = boot_to(&setup, &limits, self.dry_run, &mut |piece| {
             lines.extend(self.svg.iter().flat_map(|_| lines_of(&piece)));
             show(piece);
         })?;
@@ -75,15 +76,16 @@ impl Run {
         let words = words.filter(|word| word != "--svg" && Some(word) != picture.as_ref());
         std::iter::once(String::from("cargo xtask")).chain(words).collect::<Vec<_>>().join(" ")
     }
+}
 
-    fn limits(&self) -> Limits {
-        // A program of the user's may wait for its user.
-        let waits_for_a_person = !self.init.is_empty() && io::stdin().is_terminal();
-        let default = if waits_for_a_person { 0 } else { SILENCE_S };
-        let seconds = self.watchdog.unwrap_or(default);
-        let silence = (seconds > 0).then(|| Duration::from_secs(seconds));
-        Limits { silence, total: None, fragment: Some(PROMPT) }
-    }
+/// Returns how long a guest may be silent: `watchdog` seconds if that was said, 0 for no end.
+pub(crate) fn limits(watchdog: Option<u64>, is_own_program: bool) -> Limits {
+    // A program of the user's may wait for its user.
+    let waits_for_a_person = is_own_program && io::stdin().is_terminal();
+    let default = if waits_for_a_person { 0 } else { SILENCE_S };
+    let seconds = watchdog.unwrap_or(default);
+    let silence = (seconds > 0).then(|| Duration::from_secs(seconds));
+    Limits { silence, total: None, fragment: Some(PROMPT) }
 }
 
 /// Returns what a verb needs that boots a guest, or only prints how.
@@ -118,7 +120,7 @@ fn lines_of(piece: &Piece) -> Vec<String> {
 }
 
 /// Writes a piece of a guest's output to standard output at once.
-fn show(piece: Piece) {
+pub(crate) fn show(piece: Piece) {
     let mut out = io::stdout().lock();
     let written = match piece {
         Piece::Line(line) => out.write_all(&line).and_then(|()| out.write_all(b"\n")),

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A number of bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -39,6 +39,12 @@ impl FromStr for Size {
         };
         let number: u64 = digits.parse().map_err(|_| NotASize)?;
         number.checked_mul(1 << shift).filter(|bytes| *bytes > 0).map(Self).ok_or(NotASize)
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

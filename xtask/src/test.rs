@@ -150,6 +150,7 @@ fn harness_of(filter: &str) -> Option<&'static str> {
         ("el0::", "el0"),
         ("machine::", "machine"),
         ("lab::", "experiments"),
+        ("replay::", "replay"),
         ("verbs::", "verbs"),
         ("bench::", "bench"),
         ("gate::", "gate"),

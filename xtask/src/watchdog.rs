@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io::{self, PipeReader, Read};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -113,11 +113,26 @@ pub fn watch(
     let pump = thread::spawn(move || pump(reader, &sender));
     let hang = Watch::new(limits).follow(&receiver, sink);
     if hang.is_some() {
-        child.kill().map_err(Error::start(&tool))?;
+        end(&mut child, &receiver).map_err(Error::start(&tool))?;
     }
     let status = child.wait().map_err(Error::start(&tool))?;
     pump.join().expect("the reader of a guest's output does not panic");
     Ok(hang.map_or(Ending::Exited(status), Ending::Hung))
+}
+
+/// How long a command that was asked to end may take to do so.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Asks a command to end, then kills it: QEMU writes the end of a recording when it is asked.
+fn end(child: &mut Child, output: &Receiver<Vec<u8>>) -> io::Result<()> {
+    // Where there is no such program the command is killed at once.
+    let asked = Command::new("kill").arg(child.id().to_string()).stderr(Stdio::null()).status();
+    let deadline = Instant::now() + GRACE;
+    while asked.as_ref().is_ok_and(ExitStatus::success)
+        && output.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok()
+        && Instant::now() < deadline
+    {}
+    child.kill()
 }
 
 /// Sends what arrives until nobody writes or nobody listens any more.

@@ -34,6 +34,7 @@ fn boot() -> Boot {
         command_line: String::from("exit=semihosting"),
         disks: Vec::new(),
         debugger: None,
+        tape: None,
     }
 }
 
@@ -96,6 +97,37 @@ fn disk_errors_stand_between_the_file_and_the_disk() {
 fn debugger_stops_the_machine_before_its_first_instruction() {
     let line = line(&machine(), &Boot { debugger: Some(1234), ..boot() });
     assert!(line.ends_with(" -S -gdb tcp:127.0.0.1:1234"), "{line}");
+}
+
+fn taped(mode: TapeMode) -> String {
+    let tape = Tape { mode, events: "e".into(), serial_log: "s".into() };
+    let machine = Profile { disks: vec![disk()], deterministic: true, ..machine() };
+    line(&machine, &Boot { disks: vec!["a.img".into()], tape: Some(tape), ..boot() })
+}
+
+#[test]
+fn recorder_stands_between_each_disk_and_its_device() {
+    let line = taped(TapeMode::Record);
+    assert!(line.contains(" -icount shift=0,rr=record,rrfile=e "), "{line}");
+    assert!(line.contains(" -chardev stdio,id=serial0,logfile=s -serial chardev:serial0 "));
+    assert!(
+        line.contains(
+            " -blockdev driver=blkreplay,node-name=taped0,image=disk0 \
+             -device virtio-blk-device,drive=taped0,"
+        ),
+        "{line}"
+    );
+}
+
+#[test]
+fn what_can_go_backwards_has_room_for_the_machine_before_that_of_its_disks() {
+    assert!(!taped(TapeMode::Replay(None)).contains("qcow2"));
+    let snapshots = Snapshots { machine: "m".into(), disks: vec!["o".into()] };
+    let line = taped(TapeMode::Replay(Some(snapshots)));
+    let machine = line.find(" -drive if=none,id=machine,format=qcow2,file=m ").expect("a drive");
+    assert!(machine < line.find("-blockdev").expect("a disk"), "{line}");
+    assert!(line.contains("driver=qcow2,node-name=over0,file=overfile0,backing=disk0,"), "{line}");
+    assert!(line.contains("driver=blkreplay,node-name=taped0,image=over0 "), "{line}");
 }
 
 #[test]
