@@ -197,6 +197,11 @@ impl RunMap {
         true
     }
 
+    /// Tells whether an aligned run of 2^`order` units is free.
+    pub fn has_run(&self, order: Order) -> bool {
+        (order.get()..FULL).any(|class| self.heads[class as usize] != NIL)
+    }
+
     /// Takes an aligned run of 2^`order` units and returns the first.
     pub fn alloc(&mut self, order: Order) -> Option<u32> {
         let index =

@@ -102,7 +102,7 @@ impl<M: Machine> Mm<M> {
     /// Allocates a zeroed large folio, or counts that there was none.
     pub(super) fn alloc_large(&self, site: &Site<'_, M>, order: Order) -> Option<FolioRef<'_, M>> {
         let system = self.system();
-        let mode = self.large_alloc_mode(site);
+        let mode = system.thp().settings().alloc_mode(site.area.flags);
         let folio = system.alloc_zeroed_folio(order, site.area.flags.mem_type(), mode).ok();
         let is_block = order == Order::BLOCK;
         let (stat, event) = match folio {
@@ -114,14 +114,6 @@ impl<M: Machine> Mm<M> {
             system.count(event, 1);
         }
         folio
-    }
-
-    /// Tells how hard to try for a large folio.
-    pub(super) fn large_alloc_mode(&self, site: &Site<'_, M>) -> AllocMode {
-        match self.system().thp().settings().may_reclaim(site.area.flags) {
-            true => AllocMode::MayReclaim,
-            false => AllocMode::NoReclaim,
-        }
     }
 
     /// Does the bookkeeping for a new anonymous folio that is about to be mapped as a whole, `nr` pages from

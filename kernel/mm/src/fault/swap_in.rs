@@ -107,7 +107,7 @@ impl<M: Machine> Mm<M> {
             if !self.names_aligned_run(site.page, table, entry, order) {
                 continue;
             }
-            match read(order, self.large_alloc_mode(site)) {
+            match read(order, self.system().thp().settings().alloc_mode(site.area.flags)) {
                 Err(SwapInError::Unfit) if system.commits(Fault::OrderInsistedOn) => {
                     return Err(SwapInError::Unfit);
                 }

@@ -17,6 +17,8 @@ pub struct OutOfMemory;
 pub enum AllocMode {
     /// Reclaims when memory is short, so it may sleep: no spin lock may be held.
     MayReclaim,
+    /// Fails when memory is short, and has the background thread reclaim for those who ask later.
+    InBackground,
     /// Fails when memory is short.
     NoReclaim,
     /// Takes the last frames: only for what frees more than it takes.
@@ -78,8 +80,8 @@ impl<M: Machine> System<M> {
             self.wake_kswapd();
         }
         match mode {
-            AllocMode::MayReclaim | AllocMode::NoReclaim => free.saturating_sub(marks.min),
             AllocMode::Reserve => free,
+            _ => free.saturating_sub(marks.min),
         }
     }
 
@@ -87,6 +89,10 @@ impl<M: Machine> System<M> {
     fn make_room(&self, order: Order, mode: AllocMode) -> bool {
         match mode {
             AllocMode::MayReclaim => self.direct_reclaim(order),
+            AllocMode::InBackground => {
+                self.wake_kswapd_for(order);
+                false
+            }
             AllocMode::NoReclaim | AllocMode::Reserve => false,
         }
     }

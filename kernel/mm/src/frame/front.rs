@@ -93,6 +93,15 @@ impl FrameFront {
         }
     }
 
+    /// Tells whether an aligned run of 2^`order` frames is free.
+    pub fn has_run(&self, order: Order) -> bool {
+        let mut blocks = self.blocks.lock();
+        if !blocks.has_run(order) {
+            self.add_block(&mut blocks);
+        }
+        blocks.has_run(order)
+    }
+
     /// Takes an aligned run of 2^`order` frames.
     pub fn alloc_run(&self, order: Order) -> Option<Pfn> {
         let mut blocks = self.blocks.lock();

@@ -34,7 +34,7 @@ impl<M: Machine> System<M> {
         reclaimed > 0 || self.shrink(2 * self.nr_listed(), Reclaimer::Direct, Trim::Always) > 0
     }
 
-    fn nr_listed(&self) -> u64 {
+    pub(super) fn nr_listed(&self) -> u64 {
         self.lru().nr_pages(ListKind::Inactive) + self.lru().nr_pages(ListKind::Active)
     }
 }

@@ -21,18 +21,24 @@ pub(crate) use deferred_split::DeferredSplits;
 pub(crate) use lru::{ListKind, Lru};
 pub use oom::{OomCandidate, pick_oom_victim};
 
-use base::sync::atomic::{AtomicBool, AtomicUsize};
+use base::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
 
 /// State of reclaim.
 pub(crate) struct ReclaimState {
     /// The background thread has work to do.
     kswapd_wanted: AtomicBool,
+    /// Largest run of frames that it is to reclaim for.
+    kswapd_order: AtomicU32,
     /// Shard of the LRU lists that is looked at next.
     next_shard: AtomicUsize,
 }
 
 impl ReclaimState {
     pub(crate) fn new() -> Self {
-        Self { kswapd_wanted: AtomicBool::new(false), next_shard: AtomicUsize::new(0) }
+        Self {
+            kswapd_wanted: AtomicBool::new(false),
+            kswapd_order: AtomicU32::new(0),
+            next_shard: AtomicUsize::new(0),
+        }
     }
 }

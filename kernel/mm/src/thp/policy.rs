@@ -5,6 +5,7 @@ use base::{Order, PageRange, Vpn};
 use hal::Machine;
 
 use super::{Defrag, OrderSet, Settings, ThpDisable};
+use crate::frame::AllocMode;
 use crate::mm::Mm;
 use crate::vma::{Area, AreaFlags, AreaView, Backing};
 
@@ -33,14 +34,16 @@ impl Settings {
         }
     }
 
-    /// Tells whether the allocation of a large folio for an area may reclaim itself (Linux:
-    /// `vma_thp_gfp_mask`). The background thread wakes when frames are few, whoever allocates.
+    /// Tells how hard to try for a large folio of an area (Linux: `vma_thp_gfp_mask`). The
+    /// background thread wakes when frames are few, whoever allocates.
     #[inline]
-    pub fn may_reclaim(&self, area: AreaFlags) -> bool {
+    pub(crate) fn alloc_mode(&self, area: AreaFlags) -> AllocMode {
+        let wants = area.contains(AreaFlags::HUGE);
         match self.defrag() {
-            Defrag::Always => true,
-            Defrag::DeferOrMadvise | Defrag::Madvise => area.contains(AreaFlags::HUGE),
-            Defrag::Defer | Defrag::Never => false,
+            Defrag::Always => AllocMode::MayReclaim,
+            Defrag::DeferOrMadvise | Defrag::Madvise if wants => AllocMode::MayReclaim,
+            Defrag::Defer | Defrag::DeferOrMadvise => AllocMode::InBackground,
+            Defrag::Madvise | Defrag::Never => AllocMode::NoReclaim,
         }
     }
 }

@@ -7,6 +7,7 @@ use base::percpu::CpuId;
 use base::{Order, PageRange, Vpn};
 
 use super::*;
+use crate::frame::AllocMode;
 use crate::vma::AreaFlags;
 
 const PLAIN: AreaFlags = AreaFlags::READ.union(AreaFlags::WRITE);
@@ -136,20 +137,21 @@ fn an_order_fits_when_its_aligned_range_around_the_page_is_in_the_area() {
 }
 
 #[test]
-fn defrag_says_for_which_areas_the_faulting_thread_reclaims() {
+fn defrag_says_who_reclaims_for_which_areas() {
+    use AllocMode::{InBackground, MayReclaim, NoReclaim};
     let rows = [
-        (Defrag::Always, true, true),
-        (Defrag::Defer, false, false),
-        (Defrag::DeferOrMadvise, false, true),
-        (Defrag::Madvise, false, true),
-        (Defrag::Never, false, false),
+        (Defrag::Always, MayReclaim, MayReclaim),
+        (Defrag::Defer, InBackground, InBackground),
+        (Defrag::DeferOrMadvise, InBackground, MayReclaim),
+        (Defrag::Madvise, NoReclaim, MayReclaim),
+        (Defrag::Never, NoReclaim, NoReclaim),
     ];
     let settings = Settings::default();
     for (defrag, plain, wanted) in rows {
         settings.set_defrag(defrag);
         assert_eq!(settings.defrag(), defrag);
-        assert_eq!(settings.may_reclaim(PLAIN), plain, "{defrag:?}");
-        assert_eq!(settings.may_reclaim(WANTED), wanted, "{defrag:?}, wanted");
+        assert_eq!(settings.alloc_mode(PLAIN), plain, "{defrag:?}");
+        assert_eq!(settings.alloc_mode(WANTED), wanted, "{defrag:?}, wanted");
     }
 }
 
