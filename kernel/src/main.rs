@@ -25,6 +25,8 @@ mod boot;
 #[cfg(target_os = "none")]
 mod console;
 #[cfg(target_os = "none")]
+mod debugger;
+#[cfg(target_os = "none")]
 mod device_memory;
 #[cfg(target_os = "none")]
 mod disks;
@@ -75,6 +77,7 @@ extern "C" fn kernel_main(device_tree: u64, image: u64, entry_level: u64) -> ! {
     #[cfg(feature = "ktest")]
     let tests = ktest::reserve(&mut machine, &command_line);
     let system: &'static Arc<System<machine::Granule>> = Box::leak(Box::new(System::new(machine)));
+    debugger::show_system(system);
     boot::large_folios(&command_line, system.thp().settings());
     #[cfg(feature = "lab")]
     lab::set_up(&command_line, system);

@@ -11,7 +11,7 @@ use task::{Kernel, Scheduler, UserState};
 
 use crate::command_line::CommandLine;
 use crate::machine::{self, Granule};
-use crate::{power, smp};
+use crate::{debugger, power, smp};
 
 /// The program that is started, unless boot option `init` names another.
 const INIT: &str = "/init";
@@ -33,6 +33,7 @@ pub fn run(system: &Arc<System<Granule>>, handover: Handover) -> ! {
         smp::run_on(cpu, Box::new(|| scheduler.run_cpu()));
     }
     let kernel = Kernel::new(Arc::clone(system), scheduler);
+    debugger::show_kernel(kernel);
     kernel.set_command_line(handover.command_line.whole());
     let disks = &scheduler.machine().disks;
     kernel.set_driver_counters(Box::new(|visit| {
