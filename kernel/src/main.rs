@@ -55,14 +55,10 @@ mod trace;
 #[expect(unsafe_code, reason = "entered from boot/head.S by name")]
 #[unsafe(no_mangle)]
 extern "C" fn kernel_main(device_tree: u64, image: u64, entry_level: u64) -> ! {
-    use alloc::boxed::Box;
-    use alloc::sync::Arc;
-
     use base::PhysAddr;
     use hal::Clock;
     #[cfg(feature = "ktest")]
     use hal::{Devices, PowerAction};
-    use mm::System;
 
     arch::image::set_load_address(PhysAddr::new(image));
     let (tree, tree_range) = boot::device_tree(PhysAddr::new(device_tree));
@@ -76,8 +72,7 @@ extern "C" fn kernel_main(device_tree: u64, image: u64, entry_level: u64) -> ! {
     let mut machine = boot::machine(&tree, &command_line, features, &layout);
     #[cfg(feature = "ktest")]
     let tests = ktest::reserve(&mut machine, &command_line);
-    let system: &'static Arc<System<machine::Granule>> = Box::leak(Box::new(System::new(machine)));
-    debugger::show_system(system);
+    let system = memory_manager(machine);
     boot::large_folios(&command_line, system.thp().settings());
     #[cfg(feature = "lab")]
     lab::set_up(&command_line, system);
@@ -102,6 +97,20 @@ extern "C" fn kernel_main(device_tree: u64, image: u64, entry_level: u64) -> ! {
     }
     let initrd = boot::initrd(&tree, &layout);
     start::run(system, start::Handover { initrd, command_line })
+}
+
+/// Makes the memory manager, which lives for ever. Not inlined: while it is made it is on the stack, and is
+/// kilobytes that the steps before it need.
+#[cfg(target_os = "none")]
+#[inline(never)]
+fn memory_manager(
+    machine: machine::Granule,
+) -> &'static alloc::sync::Arc<mm::System<machine::Granule>> {
+    use alloc::boxed::Box;
+
+    let system = Box::leak(Box::new(mm::System::new(machine)));
+    debugger::show_system(system);
+    system
 }
 
 #[cfg(not(target_os = "none"))]

@@ -32,6 +32,15 @@ macro_rules! either {
     };
 }
 
+/// Sets up a queue. Not inlined: it is on the stack before it is in the box, and is kilobytes, of which
+/// its caller shall have one at most.
+#[inline(never)]
+fn boxed<H: Hal, const SIZE: usize>(
+    transport: &mut impl Transport,
+) -> Result<Box<VirtQueue<H, SIZE>>, Error> {
+    VirtQueue::new(transport, QUEUE, false, false).map(Box::new)
+}
+
 impl<H: Hal> Ring<H> {
     /// Sets up the device's queue.
     ///
@@ -41,8 +50,8 @@ impl<H: Hal> Ring<H> {
     /// is no memory, [`Error::AlreadyUsed`].
     pub fn new(transport: &mut impl Transport) -> Result<Self, Error> {
         match transport.max_queue_size(QUEUE) {
-            512.. => VirtQueue::new(transport, QUEUE, false, false).map(Box::new).map(Self::Large),
-            _ => VirtQueue::new(transport, QUEUE, false, false).map(Box::new).map(Self::Small),
+            512.. => boxed(transport).map(Self::Large),
+            _ => boxed(transport).map(Self::Small),
         }
     }
 
