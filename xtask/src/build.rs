@@ -134,13 +134,40 @@ impl Variant {
 ///
 /// When the compiler fails (it says why) or the ELF makes no Image.
 pub fn kernel(build: KernelBuild) -> Result<Kernel, Error> {
+    kernel_with(build, DebugInfo::Lines)
+}
+
+/// Like [`kernel`], with the types and variables that a debugger shows.
+///
+/// # Errors
+///
+/// As for [`kernel`].
+pub fn kernel_for_debugger(build: KernelBuild) -> Result<Kernel, Error> {
+    kernel_with(build, DebugInfo::Full)
+}
+
+/// What the ELF says about the source.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum DebugInfo {
+    /// Line numbers, for backtraces.
+    Lines,
+    /// Everything.
+    Full,
+}
+
+fn kernel_with(build: KernelBuild, debug_info: DebugInfo) -> Result<Kernel, Error> {
     let profile = build.checks.cargo_profile();
     let mut command = workspace::cargo();
     command.args(["build", "-p", "kernel", "--target", KERNEL_TARGET, "--profile", profile]);
     let mut name = profile.to_owned();
+    if debug_info == DebugInfo::Full {
+        // Cargo keeps both kinds of what it has compiled.
+        command.args(["--config", &format!("profile.{profile}.debug=\"full\"")]);
+        name += "-debugger";
+    }
     if let Some(feature) = build.variant.feature() {
         command.args(["--features", feature]);
-        name = format!("{profile}-{}", feature.replace(',', "-"));
+        name = format!("{name}-{}", feature.replace(',', "-"));
     }
     let built = programs(command)?;
     let built = built.get("kernel").ok_or_else(|| Error::Answer {

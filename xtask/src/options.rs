@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::build::{self, Checks, KernelBuild, Variant};
+use crate::build::{self, Checks, Kernel, KernelBuild, Variant};
 use crate::error::Error;
 use crate::guest::{self, Setup};
 use crate::need::{self, Install, Need};
@@ -93,13 +93,16 @@ impl GuestOptions {
         needs: &[Need],
         init: &[String],
     ) -> Result<Setup, Error> {
-        let variant = if self.lab { Variant::Lab } else { Variant::Plain };
-        self.setup_variant(defaults, variant, needs, init)
+        self.setup_variant(defaults, self.variant(), needs, init)
     }
 
     /// Returns whether the kernel is to have experiments.
     pub fn is_lab(&self) -> bool {
         self.lab
+    }
+
+    fn variant(&self) -> Variant {
+        if self.lab { Variant::Lab } else { Variant::Plain }
     }
 
     /// Like [`GuestOptions::setup`], with a kernel that has what a verb needs.
@@ -114,6 +117,31 @@ impl GuestOptions {
         needs: &[Need],
         init: &[String],
     ) -> Result<Setup, Error> {
+        self.setup_with(defaults, variant, needs, init, build::kernel)
+    }
+
+    /// Like [`GuestOptions::setup`], with a kernel that a debugger can look into.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`GuestOptions::setup`].
+    pub fn setup_for_debugger(
+        &self,
+        defaults: Defaults,
+        needs: &[Need],
+        init: &[String],
+    ) -> Result<Setup, Error> {
+        self.setup_with(defaults, self.variant(), needs, init, build::kernel_for_debugger)
+    }
+
+    fn setup_with(
+        &self,
+        defaults: Defaults,
+        variant: Variant,
+        needs: &[Need],
+        init: &[String],
+        build_kernel: fn(KernelBuild) -> Result<Kernel, Error>,
+    ) -> Result<Setup, Error> {
         let machine = self.machine.profile(defaults.machine)?;
         // A misspelt path is reported before minutes of building.
         let own = init.first().map(guest::initramfs_of).transpose()?;
@@ -126,7 +154,7 @@ impl GuestOptions {
         Ok(Setup {
             qemu,
             machine,
-            kernel: build::kernel(KernelBuild { checks, variant })?,
+            kernel: build_kernel(KernelBuild { checks, variant })?,
             initramfs: Some(initramfs),
             kernel_args: self.machine.kernel_arg.clone(),
             init_args: init.iter().skip(1).cloned().collect(),

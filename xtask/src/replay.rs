@@ -80,6 +80,6 @@ impl Replay {
         let tape = recording.tape_to_replay(files.file("serial.log"));
         let port = gdb::free_port().map_err(Error::start("a server on the loopback interface"))?;
         let guest = Guest::prepare_taped(setup, files, Some(port), Some(tape))?;
-        gdb::session(&guest, setup, port, &self.ex)
+        gdb::session(&guest, setup, port, &self.ex, None)
     }
 }

@@ -61,7 +61,7 @@ impl Test {
     /// None: whatever goes wrong is a failure that is counted.
     pub fn run(&self) -> Result<u8, Error> {
         let mut report = Report::default();
-        let needs = [&setup::TARGETS[..], &setup::LINTS, &[Need::Qemu]].concat();
+        let needs = [&setup::TARGETS[..], &setup::LINTS, &[Need::Qemu, Need::Gdb]].concat();
         match need::satisfy(&needs, &self.host.qemu, self.host.install()) {
             Ok(qemu) => self.steps(&qemu, &mut report),
             Err(error) => report.fail("setup", &error.to_string()),
@@ -154,6 +154,7 @@ fn harness_of(filter: &str) -> Option<&'static str> {
         ("verbs::", "verbs"),
         ("bench::", "bench"),
         ("gate::", "gate"),
+        ("gdb::", "gdb"),
     ];
     let found = harnesses.into_iter().find(|(prefix, _)| filter.starts_with(prefix));
     found.map(|(_, harness)| harness)

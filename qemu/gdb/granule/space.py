@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""This file finds address spaces and their areas (kernel/mm/src/mm, kernel/mm/src/vma)."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import gdb
+
+from . import machine, process, roots, rust
+from .command import Problem, number
+
+ASID_SHIFT = 48
+
+
+@dataclass(frozen=True)
+class Area:
+    """An area: pages, flags, and what is behind it."""
+
+    start: int
+    end: int
+    flags: int
+    backing: str
+
+
+class Space:
+    """An address space."""
+
+    def __init__(self, value: gdb.Value) -> None:
+        self.value = value
+        self.number = rust.scalar(value["id"])
+        self.root = rust.scalar(value["root"])
+
+    def gauge(self, name: str) -> int:
+        """Returns a count of pages, as MmStats has it."""
+        return rust.scalar(self.value["stats"][name])
+
+    @property
+    def users(self) -> int:
+        """Returns threads and lookers-on."""
+        return rust.scalar(self.value["users"])
+
+    @property
+    def has_tables(self) -> bool:
+        """Tells whether it has not been torn down."""
+        return rust.option(rust.locked(self.value["tables"])) is not None
+
+    def tickets(self) -> tuple[int, int]:
+        """Returns batches of reclaim that have issued invalidations here, and that have completed them."""
+        tickets = self.value["tickets"]
+        return rust.scalar(tickets["opened"]), rust.scalar(tickets["closed"])
+
+    def areas(self) -> Iterator[Area]:
+        """Yields the areas, lowest first."""
+        for _, area in rust.btree(rust.locked(self.value["areas"])["tree"]):
+            pages = area["pages"]
+            start, end = rust.scalar(pages["start"]), rust.scalar(pages["end"])
+            yield Area(start, end, rust.scalar(area["flags"]), _backing(area["backing"]))
+
+    def area_at(self, page: int) -> Area | None:
+        """Returns the area that a page is in."""
+        return next((area for area in self.areas() if area.start <= page < area.end), None)
+
+    def live_root(self) -> int:
+        """Returns the root table, of an address space that has one."""
+        if not self.has_tables:
+            raise Problem(f"address space {self.number} has been torn down")
+        return self.root
+
+
+def _backing(value: gdb.Value) -> str:
+    name, content = rust.variant(value)
+    if name == "Anon":
+        return "anon"
+    object_id = rust.scalar(rust.arc(content["object"])["id"])
+    return f"object {object_id} from page {rust.scalar(content['first'])}"
+
+
+def spaces() -> Iterator[Space]:
+    """Yields the address spaces that live, by number."""
+    for slot in rust.vec(rust.locked(roots.system()["mms"]["slots"])["mms"]):
+        weak = rust.option(slot["mm"])
+        value = None if weak is None else rust.weak(weak)
+        if value is not None:
+            yield Space(value)
+
+
+def by_number(wanted: int) -> Space:
+    """Returns the address space with a number, which is its ASID."""
+    found = next((space for space in spaces() if space.number == wanted), None)
+    if found is None:
+        raise Problem(f"there is no address space {wanted}")
+    return found
+
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that choose an address space."""
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--mm", type=number, metavar="NUMBER")
+    choice.add_argument("--pid", type=number)
+
+
+def chosen(args: argparse.Namespace) -> Space:
+    """Returns the address space that was chosen, or else the one of the selected CPU."""
+    if args.mm is not None:
+        return by_number(args.mm)
+    if args.pid is not None:
+        return Space(process.by_pid(args.pid).mm)
+    asid = machine.register("TTBR0_EL1") >> ASID_SHIFT
+    if asid == 0:
+        raise Problem("this CPU uses no address space: choose one with --pid or --mm (mm-ps lists them)")
+    return by_number(asid)
