@@ -14,6 +14,7 @@ pub mod process;
 pub mod races;
 pub mod scene;
 pub mod sharing;
+pub mod zeroes;
 
 use std::sync::Arc;
 
