@@ -5,7 +5,9 @@
 //! 2. The crates of `[workspace.metadata.safe]` say `#![forbid(unsafe_code)]`.
 //! 3. Each path in the where-is table of docs/ARCHITECTURE.md exists.
 //! 4. docs/COUNTERS.md says what the enums of counters say.
+//! 5. Each file of tests is named in docs/TESTING.md.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +21,9 @@ use crate::workspace::{self, Metadata, Package};
 /// The document with the where-is table, below a heading with these words in it.
 const ARCHITECTURE: &str = "docs/ARCHITECTURE.md";
 const WHERE_IS: &str = "where is";
+
+/// The document that says what is tested where.
+const TESTING: &str = "docs/TESTING.md";
 
 const FORBID: &str = "#![forbid(unsafe_code)]";
 
@@ -42,6 +47,8 @@ pub enum Finding {
     NoPath(String),
     /// The document has no where-is table with paths in it.
     NoTable,
+    /// No word of the document of the tests is the name of these.
+    UnnamedTests(PathBuf),
     /// The document of the counters is not what their enums make of it.
     StaleCounters,
 }
@@ -79,6 +86,8 @@ pub fn run(report: &mut Report, wanted: impl Fn(&str) -> bool) -> Result<(), Err
     };
     check("check::layers", &|| layers(&metadata));
     check("check::forbid_unsafe", &|| forbid_unsafe(&metadata));
+    let testing = std::fs::read_to_string(workspace::root().join(TESTING)).unwrap_or_default();
+    check("check::tests_document", &|| unnamed_tests(&metadata, &testing));
     let is_fresh = document::is_fresh()?;
     check("check::counters_document", &|| {
         if is_fresh { Vec::new() } else { vec![Finding::StaleCounters] }
@@ -139,6 +148,18 @@ fn forbid_unsafe(metadata: &Metadata) -> Vec<Finding> {
     findings
 }
 
+/// Finds files of tests whose names, `.rs` left out, are no word of `document`.
+fn unnamed_tests(metadata: &Metadata, document: &str) -> Vec<Finding> {
+    let words = document.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+    let words: BTreeSet<&str> = words.collect();
+    let targets = metadata.packages.iter().flat_map(|package| &package.targets);
+    let tests = targets.filter(|target| target.kind.iter().any(|kind| kind == "test"));
+    tests
+        .filter(|target| !words.contains(target.name.as_str()))
+        .map(|target| Finding::UnnamedTests(target.src_path.clone()))
+        .collect()
+}
+
 fn where_is(document: &str, root: &Path) -> Vec<Finding> {
     let paths = paths_of_table(document);
     if paths.is_empty() {
@@ -176,6 +197,7 @@ impl fmt::Display for Finding {
                 write!(f, "[workspace.metadata.safe] names {name}, which is no member")
             }
             Self::NoPath(path) => write!(f, "{ARCHITECTURE} names {path}, which does not exist"),
+            Self::UnnamedTests(path) => write!(f, "{TESTING} does not name {}", path.display()),
             Self::StaleCounters => {
                 write!(f, "{} is stale: run `cargo xtask counters --document`", document::PATH)
             }
@@ -236,6 +258,18 @@ mod tests {
         other.targets[0].src_path = workspace::root().join("Cargo.toml");
         let path = other.targets[0].src_path.clone();
         assert_eq!(forbid_unsafe(&metadata(vec![other]))[0], Finding::NotForbidden(path));
+    }
+
+    #[test]
+    fn a_file_of_tests_that_no_word_names_is_found() {
+        let mut mm = package("mm", &[]);
+        for name in ["swap", "swap_area", "folio"] {
+            let src_path = PathBuf::from(name);
+            mm.targets.push(Target { name: name.to_owned(), kind: vec!["test".into()], src_path });
+        }
+        let found =
+            unnamed_tests(&metadata(vec![mm]), "`kernel/mm/tests/{swap_area,folio}.rs`, mm");
+        assert_eq!(found, [Finding::UnnamedTests(PathBuf::from("swap"))]);
     }
 
     #[test]
