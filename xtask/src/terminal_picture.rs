@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file draws what a guest has printed as a picture of a terminal, in SVG.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// Sizes in pixels, of a font of 13.
@@ -10,8 +11,8 @@ const MARGIN: f64 = 16.0;
 const BAR: f64 = 30.0;
 
 /// Lines that are shown from the start and from the end of a long output.
-const HEAD: usize = 16;
-const TAIL: usize = 24;
+const HEAD: usize = 36;
+const TAIL: usize = 4;
 
 /// Columns behind which a line is cut.
 const COLUMNS: usize = 110;
@@ -58,7 +59,8 @@ pub fn draw(command: &str, output: &[String]) -> String {
 const CUT: &str = "...";
 
 fn shown(output: &[String]) -> Vec<String> {
-    let cut = |line: &String| -> String {
+    let output = last_of_kind(output);
+    let cut = |line: &&String| -> String {
         line.chars().filter(|c| !c.is_control()).take(COLUMNS).collect()
     };
     if output.len() <= HEAD + TAIL {
@@ -67,6 +69,15 @@ fn shown(output: &[String]) -> Vec<String> {
     let head = output[..HEAD].iter().map(cut);
     let tail = output[output.len() - TAIL..].iter().map(cut);
     head.chain([CUT.to_owned()]).chain(tail).collect()
+}
+
+/// Leaves out the lines after which another follows that differs in its numbers only: progress.
+fn last_of_kind(output: &[String]) -> Vec<&String> {
+    let mut seen = BTreeSet::new();
+    let kind = |line: &str| line.replace(|c: char| c.is_ascii_digit(), "");
+    let mut lines: Vec<_> = output.iter().rev().filter(|line| seen.insert(kind(line))).collect();
+    lines.reverse();
+    lines
 }
 
 fn escaped(text: &str) -> String {
@@ -78,22 +89,28 @@ mod tests {
     use super::*;
 
     fn lines(nr: usize) -> Vec<String> {
-        (0..nr).map(|n| format!("line {n} <&>")).collect()
+        (0..nr).map(|n| format!("{} <&> line {n}", "x".repeat(n % 80))).collect()
     }
 
     #[test]
     fn command_and_lines_are_there_and_escaped() {
         let svg = draw("cargo xtask run", &lines(2));
         assert!(svg.contains(">$ cargo xtask run</text>"), "{svg}");
-        assert!(svg.contains(">line 1 &lt;&amp;></text>"), "{svg}");
+        assert!(svg.contains(">x &lt;&amp;> line 1</text>"), "{svg}");
         assert_eq!(svg.matches("<text").count(), 3);
     }
 
     #[test]
     fn the_middle_of_a_long_output_is_left_out_and_long_lines_are_cut() {
-        let svg = draw("x", &lines(1000));
+        let svg = draw("x", &lines(80));
         assert_eq!(svg.matches("<text").count(), 1 + HEAD + 1 + TAIL);
-        assert!(svg.contains(">...</text>") && svg.contains(">line 999 "), "{svg}");
+        assert!(svg.contains(">...</text>") && svg.contains(" line 79<"), "{svg}");
         assert_eq!(shown(&["y".repeat(500)])[0].len(), COLUMNS);
+    }
+
+    #[test]
+    fn of_progress_the_last_line_is_shown() {
+        let lines = ["a: 1 of 9", "b: 2 of 9", "a: 5 of 9", "done"].map(str::to_owned);
+        assert_eq!(shown(&lines), ["b: 2 of 9", "a: 5 of 9", "done"]);
     }
 }
