@@ -3,22 +3,25 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use libtest_mimic::Failed;
 use tests::harness::{self, Scenario};
 use tests::lab::{Boot, Lab};
 use xtask::build::Variant;
+use xtask::marked::Marked;
 use xtask::scratch::Scratch;
 use xtask::trace::log::{Log, MARKS};
 
 const PREFIX: &str = "verbs";
 
-const SCENARIOS: [Scenario; 5] = [
+const SCENARIOS: [Scenario; 6] = [
     Scenario { name: "counters_are_shown_saved_and_compared", run: counters_are_shown },
     Scenario { name: "counters_of_a_missing_program_are_refused", run: counters_are_refused },
     Scenario { name: "a_trace_can_be_read", run: a_trace_can_be_read },
     Scenario { name: "an_unknown_category_is_refused", run: an_unknown_category_is_refused },
     Scenario { name: "the_magic_key_writes_the_trace", run: the_magic_key_writes_the_trace },
+    Scenario { name: "a_panic_writes_the_trace", run: a_panic_writes_the_trace },
 ];
 
 fn main() -> ExitCode {
@@ -78,6 +81,12 @@ fn a_trace_can_be_read(lab: &Lab, cpus: u32) -> Result<(), Failed> {
     Ok(std::fs::remove_dir_all(&out)?)
 }
 
+/// Returns the lab of kernels that keep events: built once for all scenarios.
+fn traced() -> &'static Lab {
+    static LAB: OnceLock<Lab> = OnceLock::new();
+    LAB.get_or_init(|| Lab::new(Variant::Trace))
+}
+
 fn tempdir(name: &str) -> std::io::Result<PathBuf> {
     let dir = std::env::temp_dir().join(format!("granule-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
@@ -132,7 +141,7 @@ fn an_unknown_category_is_refused(lab: &Lab, cpus: u32) -> Result<(), Failed> {
 
 /// The magic key and the end of the machine write what was kept until then.
 fn the_magic_key_writes_the_trace(_: &Lab, cpus: u32) -> Result<(), Failed> {
-    let lab = Lab::new(Variant::Trace);
+    let lab = traced();
     let mut boot = Boot::on("test")?;
     boot.machine.cpus = cpus;
     boot.initramfs = Some(lab.programs()?.as_init("sysrq")?);
@@ -151,4 +160,19 @@ fn the_magic_key_writes_the_trace(_: &Lab, cpus: u32) -> Result<(), Failed> {
     let is_swap_out = last.events.iter().all(|event| event.name == "swap_out");
     transcript.expect("nothing but what was chosen", is_swap_out)?;
     transcript.expect("8 pages, twice", last.events.len() == 16 && last.nr_lost == 0)
+}
+
+fn a_panic_writes_the_trace(_: &Lab, cpus: u32) -> Result<(), Failed> {
+    let mut boot = Boot::on("test")?;
+    boot.machine.cpus = cpus;
+    boot.kernel_args.extend(["trace=all", "panic=test"].map(str::to_owned));
+    let transcript = traced().boot(boot)?;
+    let mut marked = Marked::new(MARKS);
+    let before = transcript.lines.iter().position(|line| marked.take(line));
+    transcript.lines.iter().skip(before.unwrap_or(0) + 1).for_each(|line| _ = marked.take(line));
+    let panic = transcript.lines.iter().position(|line| line.starts_with("granule: PANIC"));
+    transcript.expect("a panic, then a trace", panic.is_some() && panic < before)?;
+    let is_cpu = |line: &&String| line.starts_with("cpu ");
+    let nr_rings = marked.into_last().unwrap_or_default().iter().filter(is_cpu).count();
+    transcript.expect("rings of all CPUs, to the end", nr_rings == cpus as usize)
 }

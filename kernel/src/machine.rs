@@ -332,7 +332,7 @@ impl Trace for Granule {
     }
 
     fn write_trace(&self) {
-        trace::write();
+        trace::write(console::print);
     }
 }
 

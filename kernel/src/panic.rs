@@ -2,7 +2,8 @@
 //! This file is the kernel's last words: what broke, registers, backtrace, exit.
 //!
 //! The format is read by the build tool, which replaces addresses by names: a line that starts with
-//! `granule: PANIC`, registers, then one line `  #N 0x<address>` for each caller, innermost first.
+//! `granule: PANIC`, registers, then one line `  #N 0x<address>` for each caller, innermost first. A
+//! kernel that keeps events (`trace.rs`) writes them behind.
 
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -63,6 +64,8 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         }
         None => backtrace::from_here().take(MAX_DEPTH).for_each(&mut print_caller),
     }
+    #[cfg(feature = "trace")]
+    crate::trace::write(print_in_panic);
     power::exit(STATUS)
 }
 

@@ -7,9 +7,8 @@
 //! | `trace=fault,swap,...` | categories that are kept, or `all` |
 //! | `trace.events=N` | events that are kept for each CPU, 16384 without it |
 
-use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt::Write;
+use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use arch::cpu;
@@ -17,13 +16,9 @@ use base::percpu::CacheAligned;
 use base::sync::OnceCell;
 use hal::trace::{TraceEvent, TraceKind};
 
-use crate::console;
 use crate::trace_ring::{self, NoMemory, Rings};
 
 const EVENTS: usize = 16384;
-
-/// Events formatted before they are written to the console.
-const LINES: usize = 64;
 
 /// The set of categories that are kept. Nothing is kept before there are rings.
 static SELECTED: AtomicU32 = AtomicU32::new(0);
@@ -69,34 +64,29 @@ pub fn keep(thread: u16, event: &TraceEvent) {
     }
 }
 
-/// Writes what was kept. Nothing is kept meanwhile, but for the event that another CPU is about to
-/// write at this moment.
-pub fn write() {
+/// Writes what was kept, a line at a time. Nothing is kept meanwhile, but for the event that another
+/// CPU is about to write at this moment. Allocates nothing and, with [`print_in_panic`](crate::console::print_in_panic),
+/// takes no lock.
+pub fn write(print: fn(fmt::Arguments<'_>)) {
     let selected = SELECTED.swap(0, Ordering::AcqRel);
     if let Some(rings) = RINGS.get() {
-        console::write(b"--- trace begin ---\n");
+        print(format_args!("--- trace begin ---\n"));
         for kind in TraceKind::ALL {
             let [a, b] = kind.args().map(|name| if name.is_empty() { "-" } else { name });
             let (name, category) = (kind.name(), kind.category().name());
-            console::print(format_args!("kind {name} {category} {a} {b}\n"));
+            print(format_args!("kind {name} {category} {a} {b}\n"));
         }
-        rings.iter().enumerate().for_each(|(cpu, ring)| write_rings(cpu, &ring.0));
-        console::write(b"--- trace end ---\n");
+        rings.iter().enumerate().for_each(|(cpu, rings)| write_rings(cpu, &rings.0, print));
+        print(format_args!("--- trace end ---\n"));
     }
     SELECTED.store(selected, Ordering::Release);
 }
 
-fn write_rings(cpu: usize, rings: &Rings) {
-    console::print(format_args!("cpu {cpu} lost {}\n", rings.nr_lost()));
-    let mut text = String::new();
-    for (number, (thread, event)) in rings.events().enumerate() {
+fn write_rings(cpu: usize, rings: &Rings, print: fn(fmt::Arguments<'_>)) {
+    print(format_args!("cpu {cpu} lost {}\n", rings.nr_lost()));
+    for (thread, event) in rings.events() {
         let TraceEvent { kind, start_ns, duration_ns, args: [a, b] } = event;
         let name = kind.name();
-        let _infallible = writeln!(text, "{name} {start_ns} {duration_ns} {thread} {a:#x} {b:#x}");
-        if number % LINES == LINES - 1 {
-            console::write(text.as_bytes());
-            text.clear();
-        }
+        print(format_args!("{name} {start_ns} {duration_ns} {thread} {a:#x} {b:#x}\n"));
     }
-    console::write(text.as_bytes());
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use clap::Args;
 use serde::Deserialize;
@@ -211,9 +212,13 @@ pub fn user_program(name: &str) -> Result<PathBuf, Error> {
     })
 }
 
+/// Tells apart the files that this process is writing: its threads may build the same kernel.
+static NEXT_FRESH: AtomicU32 = AtomicU32::new(0);
+
 /// Writes a file by renaming, so that a QEMU that is starting reads the old or the new one.
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let fresh = path.with_extension(format!("new-{}", std::process::id()));
+    let number = NEXT_FRESH.fetch_add(1, Relaxed);
+    let fresh = path.with_extension(format!("new-{}-{number}", std::process::id()));
     std::fs::write(&fresh, bytes).map_err(Error::file("write", &fresh))?;
     std::fs::rename(&fresh, path).map_err(Error::file("replace", path))
 }
@@ -261,6 +266,22 @@ pub fn display(command: &Command) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_threads_may_write_the_same_file() {
+        let path = std::env::temp_dir().join(format!("granule-replace-{}", std::process::id()));
+        let write = |_| {
+            std::thread::spawn({
+                let path = path.clone();
+                move || (0..200).try_for_each(|_| replace(&path, b"x"))
+            })
+        };
+        let writers: Vec<_> = (0..4).map(write).collect();
+        let written = writers.into_iter().map(|writer| writer.join().expect("no panic"));
+        let written: Vec<_> = written.collect();
+        std::fs::remove_file(&path).expect("remove");
+        assert!(written.iter().all(Result::is_ok), "{written:?}");
+    }
 
     #[test]
     fn executables_are_the_programs_and_not_the_libraries() {
