@@ -17,7 +17,7 @@ use crate::frame::AllocMode;
 use crate::lab::Fault;
 use crate::mm::{Mapped, Mm, PageTableLock, Resident, name_neighbours};
 use crate::rmap::base_of;
-use crate::swap::{ReadAhead, SwapInError};
+use crate::swap::{AreaRef, ReadAhead, SwapInError};
 use crate::thp::ThpStat;
 use crate::vma::Area;
 
@@ -47,10 +47,15 @@ impl<M: Machine> Mm<M> {
     ) -> Result<bool, FaultError> {
         let system = self.system();
         stop_point("swap entry read");
-        let (folio, is_major) = match self.swap_in_largest(site, table, entry) {
+        // Held to the end: the slot's count is lowered in it as well.
+        let Some(area) = system.area_with(entry) else {
+            return self.check_stale(site, table, seen, entry);
+        };
+        let (folio, is_major) = match self.swap_in_largest(site, table, &area, entry) {
             Ok(found) => found,
             // Somebody else has brought it back, or swapoff has: look again.
             Err(SwapInError::Stale | SwapInError::Unfit) => {
+                drop(area);
                 return self.check_stale(site, table, seen, entry);
             }
             Err(SwapInError::Unreadable) => return Err(FaultError::NoContent),
@@ -69,7 +74,7 @@ impl<M: Machine> Mm<M> {
             return Err(FaultError::NoContent);
         }
         system.sync_code(&folio, site.read_only_pte(folio.head()));
-        self.map_swapped_pages(site, table, &folio, index, first)?;
+        self.map_swapped_pages(site, table, &area, &folio, index, first)?;
         Ok(is_major)
     }
 
@@ -79,17 +84,18 @@ impl<M: Machine> Mm<M> {
         &self,
         site: &Site<'_, M>,
         table: Pfn,
+        area: &AreaRef<'_, M>,
         entry: SwapEntry,
     ) -> Result<(FolioRef<'_, M>, bool), SwapInError> {
         let system = self.system();
         if !self.allowed_orders(site.area).is_empty()
-            && let Some(folio) = system.find_cached(entry)
+            && let Some(folio) = system.find_cached(area, entry.slot)
         {
             return Ok((folio, false));
         }
         self.in_largest_order(site, table, entry, |order, mode| match order {
-            Order::PAGE => system.swap_in(entry),
-            _ => system.swap_in_order(entry, order, mode),
+            Order::PAGE => system.swap_in_from(area, entry.slot),
+            _ => system.swap_in_order(area, entry.slot, order, mode),
         })
     }
 
@@ -162,6 +168,7 @@ impl<M: Machine> Mm<M> {
         &self,
         site: &Site<'_, M>,
         table: Pfn,
+        area: &AreaRef<'_, M>,
         folio: &FolioLock<'_, M>,
         index: u32,
         first: SwapEntry,
@@ -190,7 +197,7 @@ impl<M: Machine> Mm<M> {
                 }
                 break;
             }
-            system.drop_slots(first.add(run), nr);
+            system.drop_slots_of(area, first.add(run).slots(nr));
             only = (mapped == 0).then_some((run, nr));
             mapped += nr;
             at = run + nr;

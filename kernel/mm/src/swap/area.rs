@@ -82,7 +82,7 @@ pub(crate) struct SwapArea {
 
 impl SwapArea {
     /// Builds an area of `nr_slots` slots; slot 0 and `bad` are never handed out.
-    pub fn new(
+    pub(super) fn new(
         id: AreaId,
         disk: DiskId,
         priority: i16,
@@ -133,7 +133,7 @@ impl SwapArea {
     }
 
     /// Returns the area's place in the order in which areas are used.
-    pub fn rank(&self) -> AreaRank {
+    pub(super) fn rank(&self) -> AreaRank {
         AreaRank(core::cmp::Reverse(self.priority), self.id)
     }
 
@@ -221,7 +221,7 @@ impl SwapArea {
     }
 
     /// Locks the cluster of `slot`.
-    pub fn lock_cluster<'a, M: Machine>(
+    pub(super) fn lock_cluster<'a, M: Machine>(
         &'a self,
         system: &'a System<M>,
         slot: u32,

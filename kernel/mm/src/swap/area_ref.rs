@@ -11,8 +11,9 @@ use alloc::sync::Arc;
 use core::ops::Deref;
 
 use base::sync::atomic::{AtomicU32, Ordering, fence};
+use base::sync::stop_point;
 use hal::{Machine, WaitChannel};
-use pgtable::AreaId;
+use pgtable::{AreaId, SwapEntry};
 
 use super::area::SwapArea;
 #[cfg(feature = "lab")]
@@ -42,6 +43,11 @@ impl<M: Machine> System<M> {
         Some(area)
     }
 
+    /// Returns the area that an entry names a slot of, if there is one.
+    pub(crate) fn area_with(&self, entry: SwapEntry) -> Option<AreaRef<'_, M>> {
+        self.swap_area(entry.area).filter(|area| area.has_slot(entry.slot))
+    }
+
     /// Makes a reference of one that was taken from the list.
     pub(super) const fn area_ref(&self, area: Arc<SwapArea>) -> AreaRef<'_, M> {
         AreaRef {
@@ -59,6 +65,7 @@ impl<M: Machine> System<M> {
         // Pairs with the fence of who drops a reference: it finds somebody waiting, or the look below
         // finds it gone.
         fence(Ordering::SeqCst);
+        stop_point("last user waited for");
         self.machine().sleep_until(WaitChannel::of(leaving), &mut || area.is_last());
         leaving.fetch_sub(1, Ordering::Relaxed);
         fence(Ordering::Acquire);

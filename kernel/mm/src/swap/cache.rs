@@ -11,6 +11,7 @@ use hal::Machine;
 use pgtable::SwapEntry;
 
 use super::area::SwapArea;
+use super::area_ref::AreaRef;
 use super::slot::SlotWord;
 use crate::folio::{FolioFlags, FolioId, FolioLock, FolioRef, Place};
 use crate::lab::Fault;
@@ -40,9 +41,8 @@ impl<M: Machine> System<M> {
     }
 
     /// Returns the folio that caches a slot, if one does.
-    pub(crate) fn find_cached(&self, entry: SwapEntry) -> Option<FolioRef<'_, M>> {
-        let area = self.swap_area(entry.area).filter(|area| area.has_slot(entry.slot))?;
-        match self.look_up(&area, entry.slot) {
+    pub(crate) fn find_cached(&self, area: &AreaRef<'_, M>, slot: u32) -> Option<FolioRef<'_, M>> {
+        match self.look_up(area, slot) {
             Lookup::Cached(folio) => Some(folio),
             Lookup::OnDisk | Lookup::Free => None,
         }

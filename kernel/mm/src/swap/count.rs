@@ -38,7 +38,12 @@ impl<M: Machine> System<M> {
     /// are freed, unless a folio still caches them: then the folio's owner decides.
     pub(crate) fn drop_slots(&self, entry: SwapEntry, nr: u32) {
         let Some(area) = self.area_of(entry) else { return };
-        self.drop_in_area(&area, entry.slots(nr), |_| {});
+        self.drop_slots_of(&area, entry.slots(nr));
+    }
+
+    /// Does what [`System::drop_slots`] does, for who holds the area.
+    pub(crate) fn drop_slots_of(&self, area: &AreaRef<'_, M>, slots: Range<u32>) {
+        self.drop_in_area(area, slots, |_| {});
     }
 
     /// Returns how many entries and objects refer to a slot.
@@ -88,7 +93,7 @@ impl<M: Machine> System<M> {
     /// Returns the area of an entry found in a page table. An entry that names no slot was not
     /// written by this kernel: it is reported and otherwise ignored.
     pub(super) fn area_of(&self, entry: SwapEntry) -> Option<AreaRef<'_, M>> {
-        let area = self.swap_area(entry.area).filter(|area| area.has_slot(entry.slot));
+        let area = self.area_with(entry);
         if area.is_none() {
             log::error!("swap entry {entry:?} names no slot");
         }

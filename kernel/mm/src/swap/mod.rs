@@ -47,6 +47,7 @@ mod swapon;
 pub mod tag_codec;
 mod tag_store;
 
+pub(crate) use area_ref::AreaRef;
 pub(crate) use count::SlotDrops;
 pub(crate) use read_ahead::ReadAhead;
 pub(crate) use swap_in::SwapInError;

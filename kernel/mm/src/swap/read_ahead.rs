@@ -92,6 +92,9 @@ impl<M: Machine> Reads<'_, M> {
         order: Order,
         mode: AllocMode,
     ) -> Result<(), SwapInError> {
+        if !self.area.has_slot(entry.slot) {
+            return Err(SwapInError::Stale);
+        }
         match self.system.cached_or_unread(self.area, entry.slot, order, mode)? {
             InCache::Cached(_) => {}
             InCache::Unread(unread) => self.unread.push(unread),

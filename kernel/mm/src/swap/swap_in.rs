@@ -7,6 +7,7 @@ use hal::{BlockOp, Machine, Segment, TraceKind};
 use pgtable::SwapEntry;
 
 use super::area::SwapArea;
+use super::area_ref::AreaRef;
 use super::cache::Lookup;
 use super::slot::SlotWord;
 use crate::events::MmEvent;
@@ -43,8 +44,22 @@ impl<M: Machine> System<M> {
     ///
     /// [`SwapInError`].
     pub(crate) fn swap_in(&self, entry: SwapEntry) -> Result<(FolioRef<'_, M>, bool), SwapInError> {
+        let area = self.area_with(entry).ok_or(SwapInError::Stale)?;
+        self.swap_in_from(&area, entry.slot)
+    }
+
+    /// Does what [`System::swap_in`] does, for who holds the area.
+    ///
+    /// # Errors
+    ///
+    /// [`SwapInError`].
+    pub(crate) fn swap_in_from(
+        &self,
+        area: &AreaRef<'_, M>,
+        slot: u32,
+    ) -> Result<(FolioRef<'_, M>, bool), SwapInError> {
         loop {
-            match self.swap_in_order(entry, Order::PAGE, AllocMode::MayReclaim) {
+            match self.swap_in_order(area, slot, Order::PAGE, AllocMode::MayReclaim) {
                 // Somebody was faster while this one waited for memory: look again.
                 Err(SwapInError::Unfit) => {}
                 result => return result,
@@ -60,14 +75,14 @@ impl<M: Machine> System<M> {
     /// [`SwapInError`]; [`SwapInError::Unfit`] when the run has a slot that cannot be part of it.
     pub(crate) fn swap_in_order(
         &self,
-        entry: SwapEntry,
+        area: &AreaRef<'_, M>,
+        slot: u32,
         order: Order,
         mode: AllocMode,
     ) -> Result<(FolioRef<'_, M>, bool), SwapInError> {
-        let area = self.swap_area(entry.area).ok_or(SwapInError::Stale)?;
-        match self.cached_or_unread(&area, entry.slot, order, mode)? {
+        match self.cached_or_unread(area, slot, order, mode)? {
             InCache::Cached(folio) => Ok((folio, false)),
-            InCache::Unread(unread) => self.read_alone(&area, unread).map(|folio| (folio, true)),
+            InCache::Unread(unread) => self.read_alone(area, unread).map(|folio| (folio, true)),
         }
     }
 
@@ -84,9 +99,6 @@ impl<M: Machine> System<M> {
         order: Order,
         mode: AllocMode,
     ) -> Result<InCache<'_, M>, SwapInError> {
-        if !area.has_slot(slot) {
-            return Err(SwapInError::Stale);
-        }
         match self.look_up(area, slot) {
             Lookup::Cached(folio) => return Ok(InCache::Cached(folio)),
             Lookup::Free => return Err(SwapInError::Stale),
