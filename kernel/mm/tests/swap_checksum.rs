@@ -4,7 +4,8 @@
 mod world;
 
 use base::{PageRange, Vpn};
-use hal::sim::explore;
+use hal::BlockOp;
+use hal::sim::{DiskCounts, IoFault, explore};
 use mm::{FaultError, MmEvent, PageView};
 use world::folios::{nr_pages, roomy};
 use world::process::{AccessError, Process, TAGGED};
@@ -105,6 +106,59 @@ fn what_was_written_last_is_what_counts() {
             p.exit();
             world.audit();
         });
+    }
+}
+
+/// Pages whose words differ from round to round, with the `n`-th request torn or short and reported as done.
+/// Returns whether there was one, and how many pages were lost.
+fn cut_short(order: u8, op: BlockOp, n: u64) -> (bool, usize) {
+    let (world, mut p, pages) = swapped(5, order, true);
+    p.verify_all();
+    for page in pages.pages() {
+        (0..4).for_each(|cell| p.write(page, cell, page.get() << 16 | cell as u64));
+    }
+    let count = || world.machine.disk_counts(SWAP);
+    let nr = |counts: DiskCounts| if op == BlockOp::Read { counts.reads } else { counts.writes };
+    let before = nr(count());
+    world.machine.fail_io(IoFault::any().of(op).nth(n).silently());
+    p.page_out(pages);
+    // A frame that still has what belongs there would hide what was not read.
+    let mut q = world.process(CPU0);
+    let others = q.map(64, TAGGED);
+    others.pages().for_each(|page| q.write(page, 3, !page.get()));
+    q.exit();
+    let is_lost = |page: &Vpn| p.load(page.base()) == Err(LOST);
+    let lost: Vec<Vpn> = pages.pages().filter(is_lost).collect();
+    let is_hit = nr(count()) - before >= n;
+    world.machine.clear_io_faults();
+    pages.pages().filter(|page| !lost.contains(page)).for_each(|page| p.verify(page));
+    p.exit();
+    world.audit();
+    (is_hit, lost.len())
+}
+
+#[test]
+fn a_torn_write_that_the_disk_reports_as_done_is_a_bus_error_and_never_wrong_bytes() {
+    for order in [0, 2, 4] {
+        let mut n = 1;
+        while let (true, nr_lost) = cut_short(order, BlockOp::Write, n) {
+            assert!(nr_lost > 0, "order {order}, write {n}");
+            n += 1;
+        }
+        assert_eq!(n, 2, "one write for a folio");
+    }
+}
+
+#[test]
+fn a_short_read_that_the_disk_reports_as_done_is_never_wrong_bytes() {
+    for order in [0, 2, 4] {
+        let mut n = 1;
+        while let (true, nr_lost) = cut_short(order, BlockOp::Read, n) {
+            // Of a large folio the pages are read again, each on its own.
+            assert_eq!(nr_lost, usize::from(order == 0), "order {order}, read {n}");
+            n += 1;
+        }
+        assert!(n > 1, "order {order}: it is read");
     }
 }
 

@@ -16,12 +16,32 @@ pub struct IoFault {
     spared: u64,
     /// Requests that will fail after those.
     doomed: u64,
+    /// They are reported as done, and only a leading part of their data was moved.
+    is_silent: bool,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fate {
+    /// It is done.
+    Succeeds,
+    /// It fails, and some leading part of its data was moved.
+    Fails,
+    /// The same, reported as success: a torn write, a short read.
+    StopsShort,
 }
 
 impl IoFault {
     /// Every request of every disk.
     pub const fn any() -> Self {
-        Self { disk: None, op: None, sectors: 0..u64::MAX, spared: 0, doomed: u64::MAX }
+        Self {
+            disk: None,
+            op: None,
+            sectors: 0..u64::MAX,
+            spared: 0,
+            doomed: u64::MAX,
+            is_silent: false,
+        }
     }
 
     /// Only requests to `disk`.
@@ -48,6 +68,12 @@ impl IoFault {
         Self { spared: n - 1, doomed: 1, ..self }
     }
 
+    /// The disk reports success, though it has moved a leading part only.
+    #[must_use]
+    pub const fn silently(self) -> Self {
+        Self { is_silent: true, ..self }
+    }
+
     /// Only the `n`-th request, counted from 1, among those that match otherwise, and all after it.
     #[must_use]
     pub const fn since(self, n: u64) -> Self {
@@ -64,27 +90,30 @@ impl Faults {
         self.0.push(fault);
     }
 
-    /// Tells whether a request being submitted will fail; counts it against every fault it matches.
+    /// Says what becomes of a request being submitted; counts it against every fault it matches.
     pub(super) fn strike(
         &mut self,
         disk: DiskId,
         op: BlockOp,
         sector: u64,
         nr_sectors: u64,
-    ) -> bool {
+    ) -> Fate {
         let matches = |fault: &IoFault| {
             let meets =
                 sector < fault.sectors.end && fault.sectors.start < sector + nr_sectors.max(1);
             fault.disk.is_none_or(|d| d == disk) && fault.op.is_none_or(|o| o == op) && meets
         };
-        let mut is_struck = false;
+        let mut fate = Fate::Succeeds;
         for fault in self.0.iter_mut().filter(|fault| matches(fault)) {
             match (fault.spared, fault.doomed) {
                 (0, 0) => {}
-                (0, _) => (fault.doomed, is_struck) = (fault.doomed - 1, true),
+                (0, _) => {
+                    fault.doomed -= 1;
+                    fate = if fault.is_silent { Fate::StopsShort } else { Fate::Fails };
+                }
                 (_, _) => fault.spared -= 1,
             }
         }
-        is_struck
+        fate
     }
 }

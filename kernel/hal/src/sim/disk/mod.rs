@@ -24,8 +24,8 @@ use alloc::vec::Vec;
 use base::Pfn;
 use base::sync::{relax, schedule_point};
 
-use fault::Faults;
 pub use fault::IoFault;
+use fault::{Fate, Faults};
 use media::Media;
 use queue::{Phase, Queue, Request};
 
@@ -182,12 +182,12 @@ impl BlockDevs for SimMachine {
         schedule_point();
         let segments = segments.to_vec();
         let mut request =
-            Request { disk, op, sector, segments, fails: false, phase: Phase::Queued };
+            Request { disk, op, sector, segments, fate: Fate::Succeeds, phase: Phase::Queued };
         self.check_request(&request)?;
         let number = loop {
             let mut inside = self.disks().0.lock();
             if inside.queue.nr_in_flight(disk) < self.config().queue_depth {
-                request.fails = inside.faults.strike(disk, op, sector, request.nr_sectors());
+                request.fate = inside.faults.strike(disk, op, sector, request.nr_sectors());
                 break inside.queue.enqueue(request);
             }
             drop(inside);

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use base::Pfn;
 
 use super::DiskCounts;
+use super::fault::Fate;
 use crate::block_dev::{BlockOp, DiskId, SECTORS_PER_PAGE, Segment};
 
 /// A request between submission and retirement.
@@ -16,7 +17,7 @@ pub(super) struct Request {
     pub(super) op: BlockOp,
     pub(super) sector: u64,
     pub(super) segments: Vec<Segment>,
-    pub(super) fails: bool,
+    pub(super) fate: Fate,
     pub(super) phase: Phase,
 }
 
@@ -104,7 +105,7 @@ impl Queue {
         request.phase = Phase::Done;
         let sectors = request.nr_sectors();
         let counts = &mut self.counts[usize::from(request.disk.0)];
-        counts.failures += u64::from(request.fails);
+        counts.failures += u64::from(request.fate == Fate::Fails);
         let (requests, moved) = match request.op {
             BlockOp::Read => (&mut counts.reads, Some(&mut counts.sectors_read)),
             BlockOp::Write => (&mut counts.writes, Some(&mut counts.sectors_written)),
@@ -129,7 +130,8 @@ impl Queue {
         let request = self.requests.get(&number);
         let request = request.expect("a ticket is waited for once, on its own machine");
         let is_done = request.phase == Phase::Done;
-        is_done.then(|| self.requests.remove(&number)).flatten().map(|request| request.fails)
+        let retired = is_done.then(|| self.requests.remove(&number)).flatten();
+        retired.map(|request| request.fate == Fate::Fails)
     }
 
     /// Returns the request that a disk moves to or from a frame.

@@ -4,6 +4,7 @@
 use base::sync::schedule_point;
 
 use super::WORDS;
+use super::fault::Fate;
 use super::queue::Request;
 use crate::block_dev::{BlockOp, SECTORS_PER_PAGE};
 use crate::sim::SimMachine;
@@ -30,11 +31,13 @@ impl SimMachine {
         true
     }
 
-    /// Moves a request's data; of one that fails, some leading part.
+    /// Moves a request's data; of one that fails or stops short, some leading part.
     fn move_sectors(&self, request: &Request) {
         let nr_sectors = request.nr_sectors();
-        let moved =
-            if request.fails { self.disk_draw(nr_sectors as usize) as u64 } else { nr_sectors };
+        let moved = match request.fate {
+            Fate::Succeeds => nr_sectors,
+            Fate::Fails | Fate::StopsShort => self.disk_draw(nr_sectors as usize) as u64,
+        };
         for nth in 0..moved {
             if self.disk_draw(2) == 0 {
                 schedule_point();
@@ -68,7 +71,7 @@ impl SimMachine {
         for (word, on_disk) in (start + first..).zip(&mut sector[first..end]) {
             match request.op {
                 // What a failed read leaves behind is anything but what it should be.
-                BlockOp::Read if request.fails => frame.set_word(word, !*on_disk),
+                BlockOp::Read if request.fate == Fate::Fails => frame.set_word(word, !*on_disk),
                 BlockOp::Read => frame.set_word(word, *on_disk),
                 BlockOp::Write => *on_disk = frame.word(word),
                 BlockOp::Flush | BlockOp::Discard { .. } => {}
