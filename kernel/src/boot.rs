@@ -267,7 +267,9 @@ pub fn machine(
 ) -> Granule {
     let ticks = Ticks::read();
     let mut bus = disks::pci_bus(tree);
-    let disks = Disks::find(tree, bus.as_mut());
+    let mut disks = Disks::find(tree, bus.as_mut());
+    let files = command_line.options().filter_map(|word| word.strip_prefix("disk.host="));
+    files.for_each(|name| disks.add_file(name));
     let device_memory = bus.as_mut().and_then(shared_memory).or(layout.device_memory.clone());
     let device_frames = device_memory
         .clone()

@@ -20,6 +20,7 @@ use hal::block_dev::SECTORS_PER_PAGE;
 use hal::{BlockOp, Cpus, DiskId, IoError, IoTicket, Segment};
 
 use crate::device_tree::{Device, DeviceTree, PciHost};
+use crate::host_disk::HostDisk;
 use crate::machine::Granule;
 
 /// How the driver's memory is addressed on this machine.
@@ -64,12 +65,18 @@ struct Attached {
 /// The machine's disks, in the order of their names: vda, vdb.
 pub struct Disks {
     disks: Vec<Attached>,
+    /// Files of the emulator's host, behind those.
+    files: Vec<HostDisk>,
     /// What they did.
     pub counters: Counters<BlockEvent>,
 }
 
 /// Tickets carry the disk's number above the driver's.
 const TICKET_BITS: u32 = 16;
+
+/// Tickets of a file of the host: the request has ended before it gets one.
+const DONE: u16 = 0;
+const FAILED: u16 = 1;
 
 /// The most disks: their names are vda to vdz.
 const MAX_DISKS: usize = 26;
@@ -78,7 +85,8 @@ impl Disks {
     /// Finds and starts the disks that the device tree leads to. A device that cannot be used is
     /// logged.
     pub fn find(tree: &DeviceTree<'_>, bus: Option<&mut Bus>) -> Self {
-        let mut found = Self { disks: Vec::new(), counters: Counters::new(MAX_CPUS) };
+        let mut found =
+            Self { disks: Vec::new(), files: Vec::new(), counters: Counters::new(MAX_CPUS) };
         // QEMU's first -device gets the transport with the highest address.
         for transport in tree.virtio_mmio.iter().rev() {
             found.add_mmio(transport);
@@ -133,6 +141,19 @@ impl Disks {
         }
     }
 
+    /// Adds a file of the emulator's host.
+    pub fn add_file(&mut self, name: &str) {
+        match HostDisk::open(name) {
+            Ok(disk) if self.len() < MAX_DISKS => {
+                let letter = char::from(b'a' + self.len() as u8);
+                log::info!("vd{letter}: {} MiB, a file of the host", disk.nr_sectors() >> 11);
+                self.files.push(disk);
+            }
+            Ok(_) => log::error!("disk.host={name}: one disk too many"),
+            Err(error) => log::error!("disk.host={name}: {error:?}"),
+        }
+    }
+
     /// Lets the disks' interrupts through to the running CPU.
     pub fn enable_interrupts(&self, gic: &Gicv3) {
         for attached in &self.disks {
@@ -144,12 +165,13 @@ impl Disks {
 
     /// Returns how many there are.
     pub const fn len(&self) -> usize {
-        self.disks.len()
+        self.disks.len() + self.files.len()
     }
 
     /// Returns the size of a disk in sectors, 0 when there is no such disk.
     pub fn nr_sectors(&self, disk: DiskId) -> u64 {
-        self.disk(disk).map_or(0, Disk::nr_sectors)
+        let file = self.file(disk).map(HostDisk::nr_sectors);
+        file.or(self.disk(disk).map(Disk::nr_sectors)).unwrap_or(0)
     }
 
     /// Returns the most requests that a disk ever had at once.
@@ -166,6 +188,10 @@ impl Disks {
 
     fn disk(&self, disk: DiskId) -> Option<&Disk> {
         self.disks.get(usize::from(disk.0)).map(|attached| &attached.disk)
+    }
+
+    fn file(&self, disk: DiskId) -> Option<&HostDisk> {
+        self.files.get(usize::from(disk.0).checked_sub(self.disks.len())?)
     }
 
     /// Starts a request.
@@ -185,15 +211,22 @@ impl Disks {
         sector: u64,
         segments: &[Segment],
     ) -> Result<IoTicket, IoError> {
-        let driver = self.disk(disk).ok_or(IoError::OutOfRange)?;
         if segments.len() > MAX_SEGMENTS {
             return Err(IoError::Unsupported);
         }
         let memory = |s: &Segment| machine.linear_map.frames(s.first, s.nr_frames);
         let buffers: ArrayVec<_, MAX_SEGMENTS> = segments.iter().map(memory).collect();
-        // SAFETY: these are frames of the memory manager: mapped for ever, without Rust objects. It
-        // gives away no block with a request in flight.
-        let ticket = unsafe { driver.submit(machine, op, sector, &buffers) }?;
+        // SAFETY, both: these are frames of the memory manager: mapped for ever, without Rust
+        // objects. It gives away no block with a request in flight.
+        let ticket = if let Some(file) = self.file(disk) {
+            // SAFETY: see above.
+            let outcome = unsafe { file.run(op, sector, &buffers) }?;
+            if outcome.is_ok() { DONE } else { FAILED }
+        } else {
+            let driver = self.disk(disk).ok_or(IoError::OutOfRange)?;
+            // SAFETY: see above.
+            unsafe { driver.submit(machine, op, sector, &buffers) }?
+        };
         let nr_sectors = segments.iter().map(|s| u64::from(s.nr_frames) * SECTORS_PER_PAGE).sum();
         self.count_start(machine, op, nr_sectors);
         Ok(IoTicket::new(u32::from(disk.0) << TICKET_BITS | u32::from(ticket)))
@@ -223,8 +256,12 @@ impl Disks {
     /// When the ticket is no disk's, or was waited for already.
     pub fn wait(&self, machine: &Granule, ticket: IoTicket) -> Result<(), IoError> {
         let disk = DiskId((ticket.raw() >> TICKET_BITS) as u8);
-        let driver = self.disk(disk).expect("the ticket of a disk");
-        let outcome = driver.wait(machine, ticket.raw() as u16);
+        let ticket = ticket.raw() as u16;
+        let outcome = if self.file(disk).is_some() {
+            if ticket == DONE { Ok(()) } else { Err(IoError::Device) }
+        } else {
+            self.disk(disk).expect("the ticket of a disk").wait(machine, ticket)
+        };
         self.counters.add(machine.cpu(), BlockEvent::Retired, 1);
         if outcome.is_err() {
             self.counters.add(machine.cpu(), BlockEvent::Failed, 1);

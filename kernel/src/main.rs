@@ -15,6 +15,8 @@ mod command_line;
 mod device_layout;
 mod device_tree;
 mod heap;
+#[cfg(target_os = "none")]
+mod host_disk;
 mod memory_layout;
 mod thp_options;
 #[cfg(any(not(target_os = "none"), feature = "trace"))]

@@ -93,6 +93,16 @@ impl Programs {
         Ok(tests)
     }
 
+    /// Returns the names of the tests in some programs, in this order.
+    ///
+    /// # Errors
+    ///
+    /// When a program cannot be read.
+    pub fn tests_of_programs(&self, programs: &[&str]) -> Result<Vec<String>, Error> {
+        let tests = programs.iter().map(|program| self.tests_of(program));
+        Ok(tests.collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
     /// Returns the names of the tests in a program.
     fn tests_of(&self, program: &str) -> Result<Vec<String>, Error> {
         let bytes = self.read(program)?;

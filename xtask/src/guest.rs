@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::initramfs::Initramfs;
 use crate::lines::Piece;
 use crate::overlay;
-use crate::profile::{Content, Disk, Profile};
+use crate::profile::{Content, Disk, Profile, Transport};
 use crate::qemu::{self, Boot, CommandLine, Snapshots, Tape, TapeMode};
 use crate::scratch::Scratch;
 use crate::size::Size;
@@ -68,7 +68,10 @@ impl Guest {
         let command_line = kernel_command_line(setup)?;
         let mut disks = Vec::new();
         for (index, disk) in setup.machine.disks.iter().enumerate() {
-            let path = files.file(&format!("disk{index}.img"));
+            let path = match disk.transport {
+                Transport::Host => files.dir("host")?.join(host_name(index)),
+                Transport::Mmio | Transport::Pci => files.file(&format!("disk{index}.img")),
+            };
             create_disk(&path, disk)?;
             disks.push(path);
         }
@@ -119,6 +122,11 @@ impl Guest {
     }
 }
 
+/// Returns the name of a disk's file in a directory of its run's own.
+fn host_name(index: usize) -> String {
+    format!("disk{index}.img")
+}
+
 fn create_disk(path: &Path, disk: &Disk) -> Result<(), Error> {
     match disk.content {
         Content::Swap => swap_image::create(path, disk.size),
@@ -146,6 +154,11 @@ fn create_snapshots(machine: &Profile, files: &mut Scratch) -> Result<Snapshots,
 
 fn kernel_command_line(setup: &Setup) -> Result<String, Error> {
     let mut words = vec![String::from("exit=semihosting")];
+    for (index, disk) in setup.machine.disks.iter().enumerate() {
+        if disk.transport == Transport::Host {
+            words.push(format!("disk.host={}", host_name(index)));
+        }
+    }
     for option in setup.machine.kernel_args.iter().chain(&setup.kernel_args) {
         words.push(match option.split_once('=') {
             Some((key, value)) => format!("{key}={}", quoted(value)?),

@@ -184,7 +184,10 @@ impl MachineOptions {
         let mut profile = Profile::load(self.machine.as_deref().unwrap_or(default))?;
         profile.cpus = self.smp.unwrap_or(profile.cpus);
         profile.memory = self.memory.unwrap_or(profile.memory);
-        profile.deterministic |= self.deterministic;
+        // A machine that is so by itself has the disks that it wants.
+        if self.deterministic && !profile.deterministic {
+            profile.make_deterministic();
+        }
         Ok(profile)
     }
 }
@@ -210,6 +213,7 @@ impl HostOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::Transport;
 
     #[test]
     fn options_change_only_what_they_name() {
@@ -224,6 +228,11 @@ mod tests {
         let bench = MachineOptions::default().profile("bench").expect("bench");
         assert!(bench.deterministic);
         let options = MachineOptions { deterministic: true, ..MachineOptions::default() };
-        assert!(options.profile("demo").expect("demo").deterministic);
+        let demo = options.profile("demo").expect("demo");
+        assert!(demo.deterministic && demo.disks[0].transport == Transport::Host);
+        let failing = MachineOptions { machine: Some("disk-read-errors".into()), ..options };
+        let failing = failing.profile("demo").expect("disk-read-errors");
+        assert_eq!(failing.disks[0].transport, Transport::Mmio);
+        assert_eq!(bench.disks[0].transport, Transport::Mmio);
     }
 }

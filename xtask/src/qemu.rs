@@ -59,9 +59,9 @@ pub struct Snapshots {
     pub disks: Vec<PathBuf>,
 }
 
-/// A complete QEMU command: the program and its arguments.
+/// A complete QEMU command: the program and its arguments, and the directory to start it in.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CommandLine(Vec<OsString>);
+pub struct CommandLine(Vec<OsString>, Option<PathBuf>);
 
 /// Makes the command that boots `boot` on `machine`.
 ///
@@ -70,14 +70,18 @@ pub struct CommandLine(Vec<OsString>);
 /// When `boot` has not one file for each disk of the machine.
 pub fn command_line(qemu: &Path, machine: &Profile, boot: &Boot) -> CommandLine {
     assert_eq!(machine.disks.len(), boot.disks.len(), "one file for each disk");
-    let mut line = CommandLine(vec![qemu.into()]);
+    let mut line = CommandLine(vec![qemu.into()], None);
     line.board(machine);
     line.console_and_exit(boot.tape.as_ref());
     if machine.deterministic || boot.tape.is_some() {
         line.determinism(boot.tape.as_ref());
     }
     for (index, (disk, file)) in machine.disks.iter().zip(&boot.disks).enumerate() {
-        line.disk(index, disk, file, boot.tape.as_ref());
+        match disk.transport {
+            // The guest opens it by its name alone, which is the same in each run.
+            Transport::Host => line.1 = file.parent().map(Path::to_owned),
+            Transport::Mmio | Transport::Pci => line.disk(index, disk, file, boot.tape.as_ref()),
+        }
     }
     line.push(["-kernel".as_ref(), boot.kernel.as_os_str()]);
     if let Some(initramfs) = &boot.initramfs {
@@ -95,6 +99,9 @@ impl CommandLine {
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.0[0]);
         command.args(&self.0[1..]);
+        if let Some(dir) = &self.1 {
+            command.current_dir(dir);
+        }
         command
     }
 
@@ -183,7 +190,7 @@ impl CommandLine {
             node = self.taped_disk(index, node, &tape.mode);
         }
         let device = match disk.transport {
-            Transport::Mmio => "virtio-blk-device",
+            Transport::Mmio | Transport::Host => "virtio-blk-device",
             // By default a PCI function's queue has half as many descriptors as the driver uses;
             // the other transport leaves the choice to the driver.
             Transport::Pci => "virtio-blk-pci,queue-size=512",
@@ -259,6 +266,9 @@ fn double_commas(name: &OsStr) -> OsString {
 impl fmt::Display for CommandLine {
     /// Writes the command for a POSIX shell.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(dir) = &self.1 {
+            write!(f, "cd {} && ", shell_quote(&dir.to_string_lossy()))?;
+        }
         for (index, argument) in self.0.iter().enumerate() {
             if index > 0 {
                 f.write_str(" ")?;

@@ -9,6 +9,7 @@ use crate::build::Checks;
 use crate::error::Error;
 use crate::guest::Guest;
 use crate::options::{Defaults, GuestOptions};
+use crate::profile::Transport;
 use crate::recording::Recording;
 use crate::run;
 use crate::scratch::Scratch;
@@ -50,6 +51,10 @@ impl Record {
         let recording = Recording::named(&self.name)?;
         let mut setup = self.guest.setup(DEFAULTS, run::needs(false), &self.init)?;
         setup.machine.deterministic = true;
+        // With --deterministic the disks are others; the recorder wants them as they always are.
+        for disk in setup.machine.disks.iter_mut().filter(|it| it.transport == Transport::Host) {
+            disk.transport = Transport::Mmio;
+        }
         // QEMU hands on the end of a request only when a timer is due.
         setup.kernel_args.push(String::from("nohz=off"));
         let program = self.init.first().map_or(DEFAULTS.program, String::as_str);

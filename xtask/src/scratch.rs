@@ -52,14 +52,29 @@ impl Scratch {
         self.files.push(path.clone());
         path
     }
+
+    /// Returns a directory of this run, which may be there already.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn dir(&mut self, name: &str) -> Result<PathBuf, Error> {
+        let path = self.file(name);
+        std::fs::create_dir_all(&path).map_err(Error::file("create", &path))?;
+        Ok(path)
+    }
+}
+
+/// Removes a file or a directory. One that was never written is not there, and that is well.
+fn remove(path: &Path) {
+    let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         if self.removes {
             for file in &self.files {
-                // A file that was never written is not there, and that is well.
-                let _ = std::fs::remove_file(file);
+                remove(file);
             }
         }
     }
@@ -76,7 +91,7 @@ fn sweep(dir: &Path) {
         let owner = name.to_str().and_then(owner);
         if owner.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
             // Another process may be sweeping too.
-            let _ = std::fs::remove_file(entry.path());
+            remove(&entry.path());
         }
     }
 }

@@ -55,7 +55,7 @@ pub fn linux(setup: &Setup, kernel: &LinuxKernel, program: &Path) -> Result<Setu
 /// Returns the modules that the machine's disks need.
 fn drivers(machine: &Profile) -> Vec<&'static str> {
     let transports = machine.disks.iter().map(|disk| match disk.transport {
-        Transport::Mmio => "virtio_mmio",
+        Transport::Mmio | Transport::Host => "virtio_mmio",
         Transport::Pci => "virtio_pci",
     });
     let mut drivers: Vec<_> = transports.collect();

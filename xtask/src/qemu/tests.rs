@@ -75,6 +75,15 @@ fn disks_keep_their_order_and_transport() {
 }
 
 #[test]
+fn a_file_of_the_host_is_no_device_and_lies_where_qemu_starts() {
+    let host = Disk { transport: Transport::Host, ..disk() };
+    let machine = Profile { disks: vec![host], ..machine() };
+    let line = line(&machine, &Boot { disks: vec!["/d/disk0.img".into()], ..boot() });
+    assert!(line.starts_with("cd /d && qemu "), "{line}");
+    assert!(!line.contains("disk0.img") && !line.contains("virtio-blk"), "{line}");
+}
+
+#[test]
 fn disk_errors_stand_between_the_file_and_the_disk() {
     let read = DiskError { on: Request::Read, errno: 5, sector: Some(8), once: true };
     let write = DiskError { on: Request::Write, errno: 28, sector: None, once: false };
