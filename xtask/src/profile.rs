@@ -29,6 +29,8 @@ pub struct Profile {
     /// Whether virtual time counts instructions, so that runs repeat.
     #[serde(default)]
     pub deterministic: bool,
+    /// Memory of a PCI function (ivshmem), for devices with memory of their own.
+    pub device_memory: Option<Size>,
     /// Kernel options, `key=value`.
     #[serde(default)]
     pub kernel_args: Vec<String>,

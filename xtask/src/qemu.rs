@@ -8,6 +8,7 @@ use std::process::Command;
 
 use crate::error::Error;
 use crate::profile::{Disk, DiskError, Profile, Request, Transport};
+use crate::size::Size;
 
 /// The program's name where no path is given.
 pub const PROGRAM: &str = "qemu-system-aarch64";
@@ -82,6 +83,9 @@ pub fn command_line(qemu: &Path, machine: &Profile, boot: &Boot) -> CommandLine 
             Transport::Host => line.1 = file.parent().map(Path::to_owned),
             Transport::Mmio | Transport::Pci => line.disk(index, disk, file, boot.tape.as_ref()),
         }
+    }
+    if let Some(size) = machine.device_memory {
+        line.device_memory(size);
     }
     line.push(["-kernel".as_ref(), boot.kernel.as_os_str()]);
     if let Some(initramfs) = &boot.initramfs {
@@ -170,6 +174,11 @@ impl CommandLine {
             let drive = file_option("if=none,id=machine,format=qcow2,file=", &snapshots.machine);
             self.push(["-drive".as_ref(), drive.as_os_str()]);
         }
+    }
+
+    fn device_memory(&mut self, size: Size) {
+        let memory = format!("memory-backend-ram,id=device_memory,size={size},share=on");
+        self.push(["-object", &memory, "-device", "ivshmem-plain,memdev=device_memory"]);
     }
 
     fn disk(&mut self, index: usize, disk: &Disk, file: &Path, tape: Option<&Tape>) {

@@ -15,6 +15,7 @@ fn machine() -> Profile {
         deterministic: false,
         kernel_args: Vec::new(),
         disks: Vec::new(),
+        device_memory: None,
     }
 }
 

@@ -7,6 +7,7 @@
 
 use alloc::sync::Arc;
 
+use base::sync::stop_point;
 use base::{PageRange, Pfn, Vpn};
 use hal::{Machine, PteSlot, TraceKind};
 use pgtable::{Entry, Level, Pte};
@@ -103,6 +104,7 @@ impl<'m, M: Machine> Migration<'m, M> {
         }
         self.unlock(lock, tlbs, to_split.is_some());
         let Some((folio, nr)) = to_split else { return page };
+        stop_point("unlocked for a split");
         if this.system().try_split(folio) {
             return page;
         }
@@ -118,7 +120,7 @@ impl<'m, M: Machine> Migration<'m, M> {
         }
         if system.commits(Fault::FlushAfterUnlock) {
             drop(lock);
-            base::sync::stop_point("unlocked before the flush");
+            stop_point("unlocked before the flush");
             return tlbs.complete();
         }
         tlbs.complete();

@@ -2,6 +2,7 @@
 //! This file ends a migration: entries are thawed where their pages are now, or where they were. Linux's
 //! `migrate_vma_finalize()`.
 
+use base::sync::stop_point;
 use hal::{Machine, TraceKind};
 
 use super::Migration;
@@ -59,6 +60,7 @@ pub(super) fn restore<M: Machine>(source: Source<'_, M>) -> bool {
 impl<M: Machine> System<M> {
     /// Gives the entries of a source that was copied to its destination.
     pub(super) fn settle(&self, source: Source<'_, M>) {
+        stop_point("about to thaw");
         match source.kind {
             Kind::Hole => {}
             Kind::Ram(folio, frozen) => {

@@ -2,6 +2,7 @@
 //! This file brings pages home from a device: for the CPU that touches one, and for a device that gives
 //! its memory back.
 
+use base::sync::stop_point;
 use base::{PageRange, Pfn};
 use core::ops::ControlFlow;
 use hal::{DeviceId, Machine, TraceKind};
@@ -38,6 +39,7 @@ impl<M: Machine> System<M> {
         debug_assert!(folio.has(FolioFlags::DEVICE), "{:?} is in RAM", folio.id());
         let size = || [folio.head().get().into(), folio.order().nr_pages().into()];
         let _span = self.machine().span(TraceKind::BringHome, size);
+        stop_point("coming home");
         self.hide_from_mirrors(&folio);
         let mut source = Source::new(0, Kind::Device(folio));
         source.dst = self.alloc_dst(source.order(), Goal::Ram, true)?;

@@ -3,6 +3,7 @@
 //! `migrate_vma_pages()`.
 
 use base::Vpn;
+use base::sync::stop_point;
 use hal::Machine;
 use pgtable::{Entry, MemType, Prot, Pte};
 
@@ -14,6 +15,7 @@ use crate::mm::{Mm, Resident};
 impl<'m, M: Machine> Migration<'m, M> {
     /// Settles which pages move: those whose `src` has `MIGRATE` after this.
     pub fn pages(&mut self) {
+        stop_point("copied");
         let flags = self.area().flags;
         let (prot, mem) = (flags.prot(), flags.mem_type());
         for at in 0..self.sources.len() {

@@ -2,6 +2,7 @@
 //! This file takes collected folios away from all other address spaces, and judges who else holds them.
 //! Linux's `migrate_device_unmap()`.
 
+use base::sync::stop_point;
 use hal::{Machine, TraceKind};
 
 use super::finalize::restore;
@@ -13,6 +14,7 @@ impl<'m, M: Machine> Migration<'m, M> {
     pub(super) fn unmap(&mut self) {
         let folios = || [self.first_address(), self.sources.len() as u64];
         let _span = self.mm.machine().span(TraceKind::MigrateUnmap, folios);
+        stop_point("collected");
         let mut tlbs = TlbBatch::new(self.mm.system());
         let mut is_frozen = |source: &Source<'m, M>| match &source.kind {
             Kind::Hole => true,
