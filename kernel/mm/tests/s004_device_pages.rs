@@ -472,3 +472,35 @@ fn s004_large_folios_that_find_no_run_come_home_page_by_page() {
         p.exit();
     });
 }
+
+#[test]
+fn s004_each_allocation_may_fail_on_the_way_there_and_back() {
+    for_orders_on(Adversary::CALM, &[0, 2, 9], |world, order| {
+        let mut p = world.tagged_process();
+        let mut child = None;
+        for shared in [false, true] {
+            let pages = p.new_folios(order, 1, TAGGED);
+            if shared {
+                child = Some(p.fork(CPU1));
+            }
+            for n in 1.. {
+                let asked = world.machine.asked_allocs();
+                world.machine.fail_nth_alloc(n);
+                let there = p.call(|mm| mm.migrate_to_device(pages, DEVICE, |_: Order| true));
+                let back = p.call(|mm| mm.migrate_to_ram(pages, DEVICE, |_: Order| true));
+                world.machine.fail_allocs(0);
+                world.audit();
+                p.verify_all();
+                if world.machine.asked_allocs() - asked < n {
+                    assert_eq!((there, back), (Ok(pages.nr_pages()), Ok((pages.nr_pages(), true))));
+                    break;
+                }
+                if order == 9 && n > 20 {
+                    break;
+                }
+            }
+        }
+        child.into_iter().for_each(Process::exit);
+        p.exit();
+    });
+}
