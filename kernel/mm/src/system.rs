@@ -52,6 +52,8 @@ impl<M: Machine> System<M> {
     /// # Panics
     ///
     /// When the machine has no managed memory at all.
+    // Its frame is kilobytes, which the boot's caller does not have to spare while it looks for disks.
+    #[inline(never)]
     pub fn new(machine: M) -> Arc<Self> {
         let ranges = machine.managed_frames();
         let span = span_of(&ranges);
