@@ -33,7 +33,8 @@ const SCHEDULES: &str = "schedules";
 const SCHEDULED: &str = "--test schedules --test reclaim_races --test s000_refault \
                          --test s000_schedules --test s002_swapoff --test s002_races \
                          --test s002_at_once --test low_heap --test property --test property_large \
-                         --test mutation --test signals --test processes --test out_of_memory";
+                         --test mutation --test thp_zero_page_races --test signals \
+                         --test processes --test out_of_memory";
 
 /// Runs every check and every test
 #[derive(Args, Debug)]

@@ -8,7 +8,7 @@ mod world;
 use std::cell::Cell;
 
 use base::{PageRange, Vpn};
-use mm::{Advice, Prot, ThpStat};
+use mm::{Advice, MmEvent, Prot, ThpStat};
 use world::failing::{
     ORDERS, OUT_OF_MEMORY, What, alone, calm_world, fail_each, fail_nothing, first_folio, inner,
     ran_out, swapped, three,
@@ -201,4 +201,42 @@ fn a_split_that_failed_is_still_due() {
         p.exit();
         world.audit();
     }
+}
+
+#[test]
+fn a_load_of_zeroes_and_a_store() {
+    let room = |world: &World| {
+        let mut p = world.tagged_process();
+        p.map_folios(9, 1, TAGGED);
+        vec![p]
+    };
+    let fell_short = fail_each(What::Allocation, 9, room, |p| {
+        let page = p.oracle.mapped()[3];
+        ran_out(p.load(page.base()).map(|value| assert_eq!(value, 0)))
+            && ran_out(p.try_write(page, 0, 5))
+    });
+    assert!(fell_short > 0, "tables are needed");
+}
+
+#[test]
+fn fork_of_zeroes() {
+    let loaded = |world: &World| {
+        let mut p = world.tagged_process();
+        let pages = p.map_folios(9, 2, TAGGED);
+        assert_eq!(p.load(pages.start.base()), Ok(0));
+        p.write(pages.start.add(nr_pages(9)), 0, 1);
+        vec![p]
+    };
+    let fell_short = fail_each(What::Allocation, 9, loaded, |p| {
+        let Ok(mm) = p.call(|mm| mm.fork()) else { return false };
+        fail_nothing(&p.world);
+        let world = p.world.clone();
+        let mut child = Process { world, mm, cpu: CPU1, oracle: p.oracle.fork() };
+        child.check_tags(hal::TagCheckMode::Sync);
+        child.verify_all();
+        assert_eq!(child.world.count(MmEvent::ThpZeroPageAlloc), 1);
+        child.exit();
+        true
+    });
+    assert!(fell_short > 0);
 }

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! This file tests the 2 MiB of zeroes that loads map as one block when several CPUs want them, or
-//! memory fails.
+//! This file lets several CPUs at once want the 2 MiB of zeroes that loads map as one block.
 
 mod world;
 
 use base::{PageRange, Vpn};
-use mm::{Advice, MmEvent, Placement};
-use world::failing::{What, fail_each, fail_nothing, ran_out};
-use world::process::{Process, RW, TAGGED};
+use mm::{Advice, Placement};
+use world::process::{Process, RW};
 use world::races::{CPU2, CPU3, schedules_on, thread};
 use world::{CPU0, CPU1, World};
 
@@ -84,42 +82,4 @@ fn threads_load_store_and_discard_at_once() {
         world.audit();
         assert_eq!(world.footprint(), before);
     });
-}
-
-#[test]
-fn each_allocation_of_a_load_and_a_store_fails_once() {
-    let room = |world: &World| {
-        let mut p = world.tagged_process();
-        p.map_folios(9, 1, TAGGED);
-        vec![p]
-    };
-    let fell_short = fail_each(What::Allocation, 9, room, |p| {
-        let page = p.oracle.mapped()[3];
-        ran_out(p.load(page.base()).map(|value| assert_eq!(value, 0)))
-            && ran_out(p.try_write(page, 0, 5))
-    });
-    assert!(fell_short > 0, "tables are needed");
-}
-
-#[test]
-fn each_allocation_of_a_fork_fails_once() {
-    let loaded = |world: &World| {
-        let mut p = world.tagged_process();
-        let pages = p.map_folios(9, 2, TAGGED);
-        assert_eq!(p.load(pages.start.base()), Ok(0));
-        p.write(pages.start.add(BLOCK), 0, 1);
-        vec![p]
-    };
-    let fell_short = fail_each(What::Allocation, 9, loaded, |p| {
-        let Ok(mm) = p.call(|mm| mm.fork()) else { return false };
-        fail_nothing(&p.world);
-        let world = p.world.clone();
-        let mut child = Process { world, mm, cpu: CPU1, oracle: p.oracle.fork() };
-        child.check_tags(hal::TagCheckMode::Sync);
-        child.verify_all();
-        assert_eq!(child.world.count(MmEvent::ThpZeroPageAlloc), 1);
-        child.exit();
-        true
-    });
-    assert!(fell_short > 0);
 }
