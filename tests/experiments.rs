@@ -6,11 +6,27 @@ use std::process::ExitCode;
 
 use libtest_mimic::Failed;
 use tests::harness::{self, Scenario};
-use tests::lab::{Boot, Lab};
+use tests::lab::{Boot, Lab, Transcript};
 use xtask::build::Variant;
 
-const SCENARIOS: [Scenario; 1] =
-    [Scenario { name: "s000_refault_costs_what_was_told", run: refault_costs_what_was_told }];
+const SCENARIOS: [Scenario; 2] = [
+    Scenario { name: "s000_refault_costs_what_was_told", run: refault_costs_what_was_told },
+    Scenario { name: "s002_races_end_well_and_their_bugs_are_caught", run: races },
+];
+
+/// The races of kernel/src/lab/race.rs; the switch with which each goes wrong, and what is said then
+/// (002-swapoff.md).
+const RACES: [(&str, &str, &str); 6] = [
+    ("five_steps", "AreaNotHeld", "is used after swapoff"),
+    ("r02_split_after_lookup", "OnlyHeadRenamed", "'s folio"),
+    ("r03_run_wanted_late", "OrderInsistedOn", "page 0"),
+    ("r04_lookup_while_renamed", "ClearedBeforeRenamed", "'s folio"),
+    ("r05_two_faults", "CachedTwice", "one of them read it"),
+    ("r12_fork_behind_swapoff", "SwapoffVisitsOnce", "'s folio"),
+];
+
+/// CPUs of a race.
+const RACE_CPUS: u32 = 4;
 
 /// Boot options, faults, lookups and copies of tags a folio: 000-mte-large-folios.md.
 const REFAULTS: [(&str, [u32; 3]); 4] = [
@@ -36,4 +52,27 @@ fn refault_costs_what_was_told(lab: &Lab, cpus: u32) -> Result<(), Failed> {
         transcript.expect(&format!("{told:?} with {options}"), is_told)?;
     }
     Ok(())
+}
+
+/// Runs each race once without its bug and once with it.
+fn races(lab: &Lab, _cpus: u32) -> Result<(), Failed> {
+    for (race, fault, complaint) in RACES {
+        let transcript = boot_race(lab, race, None)?;
+        let passed = format!("lab: race {race}: passed");
+        let has_passed = transcript.lines.iter().any(|line| line.contains(&passed));
+        transcript.expect(&passed, has_passed && transcript.panic().is_none())?;
+        let transcript = boot_race(lab, race, Some(fault))?;
+        let is_caught = transcript.panic().is_some()
+            && transcript.lines.iter().any(|line| line.contains(complaint));
+        transcript.expect(&format!("{race} with {fault} is caught: {complaint:?}"), is_caught)?;
+    }
+    Ok(())
+}
+
+fn boot_race(lab: &Lab, race: &str, fault: Option<&str>) -> Result<Transcript, Failed> {
+    let mut boot = Boot::on("test")?;
+    boot.machine.cpus = RACE_CPUS;
+    boot.kernel_args = vec![format!("lab.race={race}")];
+    boot.kernel_args.extend(fault.map(|fault| format!("lab.fault={fault}")));
+    Ok(lab.boot(boot)?)
 }

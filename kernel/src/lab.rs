@@ -7,6 +7,9 @@
 //! | `lab.map` | `one` | a fault on a swap entry maps one page |
 //! | `lab.keep` | `on` | what is written to swap stays cached |
 //! | `lab.fault` | names with commas between | [`Fault`] |
+//! | `lab.race` | a name | instead of programs, a race (`race.rs`) |
+
+pub mod race;
 
 use core::fmt::Debug;
 

@@ -92,6 +92,11 @@ extern "C" fn kernel_main(device_tree: u64, image: u64, entry_level: u64) -> ! {
         machine.now_ns() / 1000
     );
     provoke::by(&command_line, machine);
+    #[cfg(feature = "lab")]
+    if let Some(race) = command_line.value("lab.race") {
+        lab::race::run(race, system);
+        hal::Devices::power(machine, hal::PowerAction::Off { status: 0 });
+    }
     #[cfg(feature = "ktest")]
     if let (Some(frames), Some(filter)) = (tests, command_line.value("ktest")) {
         let status = u8::from(ktest::run(system, frames, filter) > 0);

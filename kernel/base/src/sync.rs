@@ -32,11 +32,15 @@ mod backend;
 #[path = "sync/shuttle_backend.rs"]
 mod backend;
 mod once;
+#[cfg(all(feature = "stops", not(shuttle)))]
+mod stops;
 
 #[cfg(shuttle)]
 pub use backend::take_stop;
 pub use backend::{atomic, relax, schedule_point, stop_point};
 pub use once::{OnceBox, OnceCell};
+#[cfg(all(feature = "stops", not(shuttle)))]
+pub use stops::Hold;
 
 /// A mutual-exclusion lock whose waiters park in WFE. Never held across a sleep.
 pub struct SpinLock<T, L: LockLevel> {

@@ -119,6 +119,12 @@ impl<M: Machine> System<M> {
         self.lab().on.load(core::sync::atomic::Ordering::Relaxed) & 1 << fault as u32 != 0
     }
 
+    /// Tells whether any fault is switched on.
+    #[cfg(feature = "lab")]
+    pub fn has_faults(&self) -> bool {
+        self.lab().on.load(core::sync::atomic::Ordering::Relaxed) != 0
+    }
+
     /// Tells whether a fault is switched on: never.
     #[cfg(not(feature = "lab"))]
     #[inline(always)]

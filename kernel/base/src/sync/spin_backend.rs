@@ -65,9 +65,13 @@ pub fn rw_get_mut<T>(lock: &mut RwLock<T>) -> &mut T {
 pub fn schedule_point() {}
 
 /// Names a place where a schedule may be told to go on with another thread; nothing outside the
-/// model checker.
+/// model checker and kernels for experiments.
+#[cfg(not(feature = "stops"))]
 #[inline(always)]
 pub fn stop_point(_name: &'static str) {}
+
+#[cfg(feature = "stops")]
+pub use super::stops::come_to as stop_point;
 
 #[cfg(target_os = "none")]
 mod step {
