@@ -26,6 +26,7 @@ mod page;
 mod program;
 mod smp;
 mod space;
+mod swap_speed;
 mod timer;
 mod tlb;
 mod user_copy;
@@ -73,6 +74,7 @@ const TABLES: &[&[Test]] = &[
     mte::TESTS,
     mm_fault::TESTS,
     mm_swap::TESTS,
+    swap_speed::TESTS,
     large_folio::TESTS,
     fp::TESTS,
     context::TESTS,
