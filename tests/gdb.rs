@@ -132,7 +132,7 @@ fn slots_and_tags_are_found(session: &Session) -> Result<(), Failed> {
     for page in Picture::SAVED {
         let (command, slot) = (format!("mm-tags ${page}"), picture.swapped(page)?.1);
         if !picture.has_tags {
-            session.says(&command, &["mm-tags: this machine has no allocation tags"])?;
+            session.says(&command, &[&format!("no tags are saved with slot {slot}: ")])?;
             continue;
         }
         let record = mm::tag_codec::encode(&picture.tags(page)?);

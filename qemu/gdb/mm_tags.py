@@ -56,7 +56,9 @@ def _find(step: walk.Step, page: int, own: space.Space) -> tuple[str, list[int] 
         area = swap.area(step.entry.area)
         word = area.slot(step.entry.slot)
         if word.folio is None:
-            return f"saved with slot {step.entry.slot}: {word}", area.tags(step.entry.slot)
+            saved = area.tags(step.entry.slot)
+            none = "" if saved is not None else "no tags are "
+            return f"{none}saved with slot {step.entry.slot}: {word}", saved
         return f"slot {step.entry.slot} is {word}: mm-folio shows where its page is", None
     pfn = walk.frame_at(step, page)
     if pfn is None:
