@@ -163,9 +163,14 @@ fn lists_are_shown(session: &Session, cpus: u32) -> Result<(), Failed> {
         session.says("mm-ps", &[&thread])?;
     }
     let (tagged, _) = picture.mapped("tagged")?;
-    let line = format!("{tagged:#014x}-{:#014x}      1 pages  anon, read write", tagged + 4096);
-    session.says("mm-vma $tagged", &[&line])?;
-    session.says("mm-vma", &[&line])?;
+    let area = session.output("mm-vma $tagged")?;
+    session.expect("one area around the page", is_around(area, tagged))?;
+    session.says("mm-vma", &[area])?;
+    if picture.has_tags {
+        // Without tags the area is one with its neighbours.
+        let line = format!("{tagged:#014x}-{:#014x}      1 pages  anon, read", tagged + 4096);
+        session.says("mm-vma $tagged", &[&line, "write tagged"])?;
+    }
     session.expect("areas in order", are_ascending(session.output("mm-vma")?))?;
     let tlb = session.output("mm-tlb")?;
     let nr_cpus = tlb.lines().filter(|line| line.trim_start().starts_with("cpu ")).count();
@@ -187,6 +192,14 @@ fn counters(text: &str) -> BTreeMap<&str, u64> {
     text.lines()
         .filter_map(|line| row(line).map(|(len, value)| (&line.trim_start()[..len], value)))
         .collect()
+}
+
+/// Tells whether a line of `mm-vma`, and no other, is about an area with this address.
+fn is_around(line: &str, address: u64) -> bool {
+    let hex = |text: &str| u64::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok();
+    let range = line.trim().split(' ').next().and_then(|range| range.split_once('-'));
+    let ends = range.and_then(|(start, end)| hex(start).zip(hex(end)));
+    ends.is_some_and(|(start, end)| (start..end).contains(&address)) && line.lines().count() == 1
 }
 
 fn are_ascending(areas: &str) -> bool {
