@@ -40,6 +40,8 @@ const SCENARIOS: [Scenario; 18] = [
     Scenario { name: "pci_disk_works", run: |lab, cpus| swaps(lab, "pci-disk", cpus) },
     Scenario { name: "no_mte_is_said_and_swaps", run: no_mte_is_said_and_swaps },
     Scenario { name: "tags_on_the_disk_lose_nothing", run: tags_on_the_disk_lose_nothing },
+    Scenario { name: "tlb_by_page_loses_nothing", run: tlb_by_page_loses_nothing },
+    Scenario { name: "tlb_by_generation_loses_nothing", run: tlb_by_generation_loses_nothing },
     Scenario { name: "no_disk_works", run: |lab, cpus| works(lab, "no-disk", cpus) },
     Scenario { name: "blank_disk_is_reported", run: blank_disk_is_reported },
     Scenario { name: "counters_are_printed_on_request", run: counters_are_printed_on_request },
@@ -104,6 +106,25 @@ fn tags_on_the_disk_lose_nothing(lab: &Lab, cpus: u32) -> Result<(), Failed> {
     transcript.expect("requests for tags", counted("swap_tag_requests") > 0)?;
     let in_memory = ["mte_tag_inline", "mte_tag_16", "mte_tag_32", "mte_tag_64", "mte_tag_raw"];
     transcript.expect("no tags in memory", in_memory.into_iter().all(|name| counted(name) == 0))
+}
+
+/// Invalidates a page at a time, and waits each time.
+fn tlb_by_page_loses_nothing(lab: &Lab, cpus: u32) -> Result<(), Failed> {
+    let transcript = demo_on(lab, "test", cpus, &["tlb=page"])?;
+    let counted = |name| counted(&transcript, name).unwrap_or(0);
+    transcript.expect("no ranges", counted("tlbi_range") == 0)?;
+    transcript.expect("a wait for each page", counted("tlb_dsb") >= counted("tlbi_page"))
+}
+
+/// Lets what is freed wait for barriers of others.
+fn tlb_by_generation_loses_nothing(lab: &Lab, cpus: u32) -> Result<(), Failed> {
+    let transcript = demo_on(lab, "test", cpus, &["tlb=generation"])?;
+    let counted = |name| counted(&transcript, name).unwrap_or(0);
+    transcript.expect("ranges", counted("tlbi_range") > 0)?;
+    transcript.expect(
+        "less waits",
+        counted("tlb_dsb") < counted("tlbi_page") + counted("tlbi_range_pages"),
+    )
 }
 
 fn demo_on(lab: &Lab, machine: &str, cpus: u32, options: &[&str]) -> Result<Transcript, Failed> {

@@ -28,7 +28,7 @@ use crate::device_tree::{self, DeviceTree};
 use crate::disks::{self, Disks};
 use crate::machine::{Granule, Interrupts};
 use crate::memory_layout::{self, MemoryLayout, PhysRange};
-use crate::{console, heap, panic, power, thp_options};
+use crate::{console, heap, panic, power, thp_options, tlb_options};
 
 core::arch::global_asm!(
     include_str!("../../boot/head.S"),
@@ -112,10 +112,6 @@ pub fn console(tree: &DeviceTree<'_>) {
 
 /// Sets up the boot CPU, and returns what the kernel uses of its CPUs: what they have, without what
 /// boot options switch off. Allocation tags are tried, because an emulator may have them wrong.
-///
-/// # Panics
-///
-/// When the CPU has 8-bit ASIDs only.
 pub fn features(command_line: &CommandLine<'_>) -> CpuFeatures {
     let mut features = wanted_features(command_line);
     cpu::init(&features);
@@ -136,7 +132,6 @@ fn wanted_features(command_line: &CommandLine<'_>) -> CpuFeatures {
     let id = IdRegs::read();
     log::debug!("{id:#x?}");
     let mut features = CpuFeatures::decode(&id);
-    assert!(features.asid16, "this CPU has no 16-bit ASIDs");
     if command_line.is("mte", "off") {
         features.mte = Mte::None;
     }
@@ -254,6 +249,16 @@ pub fn trace(command_line: &CommandLine<'_>, nr_cpus: usize) {
     log::warn!("trace={value}: this kernel was built without the feature `trace`, left out");
 }
 
+/// Chooses how invalidations are put together, where a boot option says so.
+pub fn tlb_policy(command_line: &CommandLine<'_>, system: &mm::System<Granule>) {
+    if let Some(value) = command_line.value("tlb") {
+        match tlb_options::policy(value) {
+            Some(policy) => system.set_tlb_policy(policy),
+            None => log::warn!("tlb={value}: not understood, left out"),
+        }
+    }
+}
+
 /// Puts the machine together.
 ///
 /// # Panics
@@ -277,6 +282,7 @@ pub fn machine(
     Granule {
         features,
         hwcaps: hwcaps::hwcaps(&IdRegs::read(), features.mte),
+        nr_asids: tlb_options::nr_asids(command_line.value("tlb.asids"), features.asid16),
         linear_map: LinearMap::new(all_ram(layout), &layout.managed, device_frames),
         managed: layout.managed.to_vec(),
         nr_cpus: tree.cpus.len().max(1),

@@ -43,6 +43,8 @@ use crate::{console, heap, panic, power, smp};
 pub struct Granule {
     /// What the kernel uses of its CPUs.
     pub features: CpuFeatures,
+    /// How many ASIDs the memory manager is to use.
+    pub nr_asids: u32,
     /// AT_HWCAP and AT_HWCAP2.
     pub hwcaps: (u64, u64),
     /// All RAM, and who owns it.
@@ -252,11 +254,15 @@ impl Tlb for Granule {
     }
 
     fn invalidate(&self, what: Invalidate, reach: Reach) -> TlbiCount {
-        tlbi::invalidate(what, reach, self.features.tlbi_range)
+        tlbi::invalidate(what, reach, &self.features)
     }
 
     fn complete(&self, reach: Reach) {
         tlbi::complete(reach);
+    }
+
+    fn nr_asids(&self) -> u32 {
+        self.nr_asids
     }
 
     fn activate(&self, root: Pfn, asid: Asid) {

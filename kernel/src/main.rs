@@ -19,6 +19,7 @@ mod heap;
 mod host_disk;
 mod memory_layout;
 mod thp_options;
+mod tlb_options;
 #[cfg(any(not(target_os = "none"), feature = "trace"))]
 mod trace_ring;
 
@@ -76,6 +77,7 @@ extern "C" fn kernel_main(device_tree: u64, image: u64, entry_level: u64) -> ! {
     let tests = ktest::reserve(&mut machine, &command_line);
     let system = memory_manager(machine);
     boot::large_folios(&command_line, system.thp().settings());
+    boot::tlb_policy(&command_line, system);
     #[cfg(feature = "lab")]
     lab::set_up(&command_line, system);
     let machine = system.machine();

@@ -73,6 +73,8 @@ pub struct CpuFeatures {
     pub hw_dirty: bool,
     /// FEAT_TLBIRANGE.
     pub tlbi_range: bool,
+    /// FEAT_TTL: a TLBI may say which level it is about.
+    pub tlbi_level: bool,
     /// 16-bit ASIDs.
     pub asid16: bool,
     /// FEAT_RNG: RNDR.
@@ -100,6 +102,7 @@ impl CpuFeatures {
             hw_access_flag: hafdbs >= 1,
             hw_dirty: hafdbs >= 2,
             tlbi_range: field(id.isar0, 56) >= 2,
+            tlbi_level: field(id.mmfr2, 48) >= 1,
             asid16: field(id.mmfr0, 4) >= 2,
             rndr: field(id.isar0, 60) >= 1,
             mops: field(id.isar2, 16) >= 1,
@@ -128,6 +131,7 @@ impl CpuFeatures {
             hw_access_flag: self.hw_access_flag && other.hw_access_flag,
             hw_dirty: self.hw_dirty && other.hw_dirty,
             tlbi_range: self.tlbi_range && other.tlbi_range,
+            tlbi_level: self.tlbi_level && other.tlbi_level,
             asid16: self.asid16 && other.asid16,
             rndr: self.rndr && other.rndr,
             mops: self.mops && other.mops,
@@ -163,6 +167,7 @@ pub(crate) mod tests {
                 hw_access_flag: true,
                 hw_dirty: true,
                 tlbi_range: true,
+                tlbi_level: true,
                 asid16: true,
                 rndr: true,
                 mops: false,

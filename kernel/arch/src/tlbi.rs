@@ -8,8 +8,9 @@
 use aarch64_cpu::asm::barrier;
 use base::PageRange;
 use hal::tlb::TlbiCount;
-use hal::{Asid, Invalidate, Reach};
+use hal::{Asid, Invalidate, LeafLevel, Reach};
 
+use crate::features::CpuFeatures;
 use crate::image;
 use crate::linear_map::Frame;
 use crate::sysreg;
@@ -18,6 +19,9 @@ use crate::tlbi_range::{self, Piece};
 /// Without range instructions, a range longer than this is invalidated by its ASID. Linux draws
 /// the same line (arch/arm64/include/asm/tlbflush.h, MAX_DVM_OPS): one table's worth of pages.
 const MAX_SINGLE_PAGES: u64 = 512;
+
+/// With range instructions, the same for what one of them cannot cover (MAX_TLBI_RANGE_PAGES there).
+const MAX_RANGE_PAGES: u64 = tlbi_range::MAX_RUN_PAGES;
 
 /// Emits one TLBI with a register operand.
 macro_rules! tlbi {
@@ -63,27 +67,49 @@ pub fn complete(reach: Reach) {
     }
 }
 
-/// Starts one invalidation of user translations and returns what instructions it took.
-/// `has_ranges`: the CPU has FEAT_TLBIRANGE.
-pub fn invalidate(what: Invalidate, reach: Reach, has_ranges: bool) -> TlbiCount {
+/// Starts one invalidation of user translations and returns what instructions it took, as `features`
+/// allow.
+#[inline]
+pub fn invalidate(what: Invalidate, reach: Reach, features: &CpuFeatures) -> TlbiCount {
     match what {
-        Invalidate::Leaves { asid, pages } => {
-            invalidate_pages(asid, pages, reach, has_ranges, |piece| match (piece, reach) {
-                (Piece::Page(_), Reach::Broadcast) => tlbi!("vale1is", piece.operand(asid)),
-                (Piece::Page(_), Reach::Local) => tlbi!("vale1", piece.operand(asid)),
-                (Piece::Run { .. }, Reach::Broadcast) => tlbi!("rvale1is", piece.operand(asid)),
-                (Piece::Run { .. }, Reach::Local) => tlbi!("rvale1", piece.operand(asid)),
+        // One page, as most faults have it.
+        Invalidate::Leaves { asid, pages, level } if pages.nr_pages() == 1 => {
+            let operand = Piece::Page(pages.start).operand(asid, level, features.tlbi_level);
+            match reach {
+                Reach::Broadcast => tlbi!("vale1is", operand),
+                Reach::Local => tlbi!("vale1", operand),
+            }
+            TlbiCount { pages: 1, ..TlbiCount::default() }
+        }
+        what => invalidate_many(what, reach, features),
+    }
+}
+
+fn invalidate_many(what: Invalidate, reach: Reach, features: &CpuFeatures) -> TlbiCount {
+    let (has_ranges, has_levels) = (features.tlbi_range, features.tlbi_level);
+    match what {
+        Invalidate::Leaves { asid, pages, level } => {
+            let operand = |piece: Piece| piece.operand(asid, level, has_levels);
+            // A block falls to the invalidation of any of its pages.
+            let step = if level == LeafLevel::Blocks { 512 } else { 1 };
+            invalidate_pages(asid, pages, step, reach, has_ranges, |piece| match (piece, reach) {
+                (Piece::Page(_), Reach::Broadcast) => tlbi!("vale1is", operand(piece)),
+                (Piece::Page(_), Reach::Local) => tlbi!("vale1", operand(piece)),
+                (Piece::Run { .. }, Reach::Broadcast) => tlbi!("rvale1is", operand(piece)),
+                (Piece::Run { .. }, Reach::Local) => tlbi!("rvale1", operand(piece)),
             })
         }
         Invalidate::Walks { asid, pages } => {
-            invalidate_pages(asid, pages, reach, has_ranges, |piece| match (piece, reach) {
-                (Piece::Page(_), Reach::Broadcast) => tlbi!("vae1is", piece.operand(asid)),
-                (Piece::Page(_), Reach::Local) => tlbi!("vae1", piece.operand(asid)),
-                (Piece::Run { .. }, Reach::Broadcast) => tlbi!("rvae1is", piece.operand(asid)),
-                (Piece::Run { .. }, Reach::Local) => tlbi!("rvae1", piece.operand(asid)),
+            let operand = |piece: Piece| piece.operand(asid, LeafLevel::Any, has_levels);
+            invalidate_pages(asid, pages, 1, reach, has_ranges, |piece| match (piece, reach) {
+                (Piece::Page(_), Reach::Broadcast) => tlbi!("vae1is", operand(piece)),
+                (Piece::Page(_), Reach::Local) => tlbi!("vae1", operand(piece)),
+                (Piece::Run { .. }, Reach::Broadcast) => tlbi!("rvae1is", operand(piece)),
+                (Piece::Run { .. }, Reach::Local) => tlbi!("rvae1", operand(piece)),
             })
         }
         Invalidate::Asid(asid) => invalidate_asid(asid, reach),
+        Invalidate::All => invalidate_all(reach),
     }
 }
 
@@ -91,11 +117,16 @@ pub fn invalidate(what: Invalidate, reach: Reach, has_ranges: bool) -> TlbiCount
 fn invalidate_pages(
     asid: Asid,
     pages: PageRange,
+    step: usize,
     reach: Reach,
     has_ranges: bool,
     start: impl Fn(Piece),
 ) -> TlbiCount {
     let mut count = TlbiCount::default();
+    let most = if has_ranges { MAX_RANGE_PAGES } else { MAX_SINGLE_PAGES * step as u64 };
+    if pages.nr_pages() > most {
+        return invalidate_asid(asid, reach);
+    }
     if has_ranges {
         for piece in tlbi_range::pieces(pages) {
             start(piece);
@@ -106,10 +137,7 @@ fn invalidate_pages(
         }
         return count;
     }
-    if pages.nr_pages() > MAX_SINGLE_PAGES {
-        return invalidate_asid(asid, reach);
-    }
-    for page in pages.pages() {
+    for page in pages.pages().step_by(step) {
         start(Piece::Page(page));
         count.pages += 1;
     }
@@ -123,6 +151,20 @@ fn invalidate_asid(asid: Asid, reach: Reach) -> TlbiCount {
         Reach::Local => tlbi!("aside1", operand),
     }
     TlbiCount { asids: 1, ..TlbiCount::default() }
+}
+
+fn invalidate_all(reach: Reach) -> TlbiCount {
+    match reach {
+        Reach::Broadcast => {
+            // SAFETY: forgetting translations changes none: the tables say the same as before.
+            unsafe { core::arch::asm!("tlbi vmalle1is", options(nostack, preserves_flags)) }
+        }
+        Reach::Local => {
+            // SAFETY: as above.
+            unsafe { core::arch::asm!("tlbi vmalle1", options(nostack, preserves_flags)) }
+        }
+    }
+    TlbiCount { alls: 1, ..TlbiCount::default() }
 }
 
 /// Makes this CPU forget all translations of EL1 and EL0, and waits for it.

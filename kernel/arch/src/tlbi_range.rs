@@ -6,7 +6,10 @@
 //! translation is not forgotten to save an instruction.
 
 use base::{PageRange, Vpn};
-use hal::Asid;
+use hal::{Asid, LeafLevel};
+
+/// The most pages that one instruction covers: SCALE 3, NUM 31.
+pub const MAX_RUN_PAGES: u64 = 1 << 21;
 
 /// One instruction's worth of invalidation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,15 +38,23 @@ impl Piece {
         }
     }
 
-    /// Returns the instruction's register operand: ASID in bits 63:48, then TG = 0b01 (4 KiB) with
-    /// SCALE and NUM for a run, and the page in the low bits. TTL stays 0 ("any level"), because a
-    /// range may hold block entries.
-    pub fn operand(self, asid: Asid) -> u64 {
+    /// Returns the instruction's register operand (Arm ARM C5.5.70 and C5.5.79): ASID in bits 63:48
+    /// and the page in the low bits. For a run, TG = 0b01 (4 KiB), SCALE, NUM, and the level in bits
+    /// 38:37; for a page, granule and level in bits 47:44, which are RES0 without FEAT_TTL. A level
+    /// of 0 is "any".
+    pub fn operand(self, asid: Asid, level: LeafLevel, has_levels: bool) -> u64 {
         let asid = u64::from(asid.0) << 48;
+        let ttl = match level {
+            LeafLevel::Any => 0,
+            LeafLevel::Pages => 3,
+            LeafLevel::Blocks => 2,
+        };
         match self {
-            Piece::Page(page) => asid | page.get(),
+            Piece::Page(page) if ttl == 0 || !has_levels => asid | page.get(),
+            Piece::Page(page) => asid | (0b01 << 2 | ttl) << 44 | page.get(),
             Piece::Run { start, scale, num } => {
-                asid | 0b01 << 46 | u64::from(scale) << 44 | u64::from(num) << 39 | start.get()
+                let (scale, num) = (u64::from(scale), u64::from(num));
+                asid | 0b01 << 46 | scale << 44 | num << 39 | ttl << 37 | start.get()
             }
         }
     }
@@ -118,7 +129,15 @@ mod tests {
     #[test]
     fn operand_has_the_fields_of_the_architecture() {
         let run = Piece::Run { start: Vpn::new(0x7_1234_5678), scale: 1, num: 7 };
-        assert_eq!(run.operand(Asid(0xabcd)), 0xabcd_5387_1234_5678);
-        assert_eq!(Piece::Page(Vpn::new(0x1f)).operand(Asid(3)), 0x0003_0000_0000_001f);
+        let operand = |level| run.operand(Asid(0xabcd), level, true);
+        assert_eq!(operand(LeafLevel::Any), 0xabcd_5387_1234_5678);
+        assert_eq!(operand(LeafLevel::Pages), 0xabcd_53e7_1234_5678);
+        assert_eq!(operand(LeafLevel::Blocks), 0xabcd_53c7_1234_5678);
+        let page = Piece::Page(Vpn::new(0x1f));
+        let operand = |level, has_levels| page.operand(Asid(3), level, has_levels);
+        assert_eq!(operand(LeafLevel::Any, true), 0x0003_0000_0000_001f);
+        assert_eq!(operand(LeafLevel::Pages, true), 0x0003_7000_0000_001f);
+        assert_eq!(operand(LeafLevel::Blocks, true), 0x0003_6000_0000_001f);
+        assert_eq!(operand(LeafLevel::Pages, false), 0x0003_0000_0000_001f);
     }
 }

@@ -44,7 +44,7 @@ macro_rules! events {
 }
 
 /// The most variants of an event enum: a row's length is known, so counting is one addition.
-const MAX_EVENTS: usize = 64;
+const MAX_EVENTS: usize = 128;
 
 /// The cells of one event enum, a row per CPU.
 ///

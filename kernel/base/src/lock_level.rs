@@ -40,6 +40,8 @@ pub trait LockLevel: 'static {
 }
 
 levels! {
+    /// What is freed when TLBs have forgotten it.
+    TlbWaiting = 0,
     /// Making processes, against signalling all of a group.
     Fork = 1,
     /// Process tree, thread lists, file tables: everything `task` guards with a spin lock.
@@ -52,6 +54,8 @@ levels! {
     InodeAttr = 5,
     /// The set of live address spaces (id to `Mm`).
     MmTable = 6,
+    /// ASIDs, and then what each CPU translates with, a CPU at a time.
+    Asids = 7,
     /// Existence of an address space's table pages, against reverse-map walkers.
     TableTree = 8,
     /// One page-table page: Linux's split page-table lock.

@@ -59,7 +59,7 @@ pub use phys_mem::PhysMem;
 pub use pte_mem::{PteCell, PteMem, PteSlot, PteTable};
 pub use tag_mem::{PageTags, TagMem};
 pub use thread::{Interrupt, Threads};
-pub use tlb::{Asid, Invalidate, Reach, Tlb};
+pub use tlb::{Asid, Invalidate, LeafLevel, Reach, Tlb};
 pub use trace::{Trace, TraceKind};
 pub use user::{FpState, RunUser, TagCheckMode, TagControl, Trap, UserRegs};
 pub use user_mem::{Access, FaultCause, MemFault, UserFault, UserMem};

@@ -21,6 +21,8 @@ pub enum Invalidate {
         asid: Asid,
         /// Pages to forget.
         pages: PageRange,
+        /// What their entries are: hardware may leave others alone.
+        level: LeafLevel,
     },
     /// Entries of every level, cached walks included, for a range of pages: due when a table page
     /// goes away.
@@ -32,15 +34,28 @@ pub enum Invalidate {
     },
     /// Everything of one address space.
     Asid(Asid),
+    /// Everything of every address space.
+    All,
+}
+
+/// What the last-level entries of a range are, as far as the caller knows (FEAT_TTL).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LeafLevel {
+    /// Blocks, pages, or both.
+    Any,
+    /// Level-3 entries, alone or in contiguous runs.
+    Pages,
+    /// Level-2 blocks; the range is aligned to them.
+    Blocks,
 }
 
 /// Which CPUs must forget.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Reach {
-    /// All CPUs of the inner-shareable domain.
-    Broadcast,
     /// The calling CPU only.
     Local,
+    /// All CPUs of the inner-shareable domain.
+    Broadcast,
 }
 
 /// Counts of instructions that an invalidation took, for the caller's counters.
@@ -52,6 +67,8 @@ pub struct TlbiCount {
     pub ranges: u32,
     /// Whole-ASID TLBIs.
     pub asids: u32,
+    /// TLBIs of everything.
+    pub alls: u32,
 }
 
 /// TLB invalidation and address-space switch.
@@ -67,7 +84,11 @@ pub trait Tlb {
     /// translation any more, and accesses made through one are visible (DSB ISH).
     fn complete(&self, reach: Reach);
 
-    /// Makes the running CPU translate user addresses with the table at `root`.
+    /// Returns how many ASIDs there are; [`Asid`] 0 is one of them, and no address space has it.
+    fn nr_asids(&self) -> u32;
+
+    /// Makes the running CPU translate user addresses with the table at `root`. Later walks of this
+    /// CPU see what its earlier barriers have ordered.
     fn activate(&self, root: Pfn, asid: Asid);
 
     /// Makes the running CPU translate no user address at all.

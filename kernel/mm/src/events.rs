@@ -82,8 +82,22 @@ base::events! {
         TlbiRange = "tlbi_range",
         /// Whole-address-space TLB invalidations.
         TlbiAsid = "tlbi_asid",
+        /// TLB invalidations of everything.
+        TlbiAll = "tlbi_all",
+        /// Of all these, those that only the running CPU took part in.
+        TlbiLocal = "tlbi_local",
+        /// Pages that range TLB invalidations covered.
+        TlbiRangePages = "tlbi_range_pages",
+        /// Invalidations not needed because the address space has run nowhere.
+        TlbiElided = "tlbi_elided",
         /// Waits for TLB invalidations.
         TlbDsb = "tlb_dsb",
+        /// Waits not needed because somebody on the CPU had waited since.
+        TlbDsbElided = "tlb_dsb_elided",
+        /// Address spaces that moved to another CPU, and were forgotten where they had been.
+        TlbMoved = "tlb_moved",
+        /// Times that all ASIDs were given out.
+        AsidRollover = "asid_rollover",
         /// Entries taken away that no TLB could hold.
         TlbElided = "tlb_elided",
         /// Block mappings split into pages.

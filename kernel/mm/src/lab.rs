@@ -10,7 +10,12 @@
 mod harm;
 #[cfg(feature = "lab")]
 mod hold;
+#[cfg(feature = "lab")]
+mod open_batch;
+#[cfg(feature = "lab")]
+mod open_unmap;
 mod refault;
+mod tlb_fault;
 
 use hal::Machine;
 
@@ -19,7 +24,12 @@ use crate::system::System;
 pub use harm::LockedFolio;
 #[cfg(feature = "lab")]
 pub use hold::HeldFolio;
+#[cfg(feature = "lab")]
+pub use open_batch::OpenBatch;
+#[cfg(feature = "lab")]
+pub use open_unmap::OpenUnmap;
 pub use refault::{Refault, Restore};
+pub use tlb_fault::TlbFault;
 
 /// A fault that can be switched on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,6 +112,8 @@ impl Fault {
 pub(crate) struct Lab {
     #[cfg(feature = "lab")]
     on: core::sync::atomic::AtomicU32,
+    #[cfg(feature = "lab")]
+    weak: core::sync::atomic::AtomicU64,
     #[cfg(feature = "lab")]
     refault: refault::Setting,
 }

@@ -90,6 +90,7 @@ pub use thp::{
     Defrag, Enabled, OrderSet, Settings, SizeEnabled, SizeSettings, Thp, ThpDisable, ThpStat,
     ThpStats,
 };
+pub use tlb::TlbPolicy;
 pub use vma::{
     Advice, AdviceError, Area, AreaFlags, AreaView, Areas, Backing, MapError, MapRequest, PageView,
     Placement, ProtectError, RemapError, RemapRequest, ResidentView,

@@ -21,6 +21,7 @@ use crate::run_map::BLOCK_UNITS;
 use crate::shmem::ShmemRegistry;
 use crate::swap::Swap;
 use crate::thp::Thp;
+use crate::tlb::Tlb;
 
 /// The memory manager of one machine.
 pub struct System<M: Machine> {
@@ -41,6 +42,7 @@ pub struct System<M: Machine> {
     shmems: ShmemRegistry<M>,
     zero_page: Pfn,
     thp: Thp,
+    tlb: Tlb,
     /// Held while blocks go to the kernel's heap.
     heap_growth: SpinLock<(), lock_level::HeapGrowth>,
     lab: Lab,
@@ -82,6 +84,7 @@ impl<M: Machine> System<M> {
             shmems: ShmemRegistry::new(),
             zero_page: Pfn::new(0),
             thp: Thp::new(nr_cpus),
+            tlb: Tlb::new(&machine),
             heap_growth: SpinLock::new(()),
             lab: Lab::default(),
             machine,
@@ -165,6 +168,10 @@ impl<M: Machine> System<M> {
     /// Returns settings and statistics of large folios.
     pub fn thp(&self) -> &Thp {
         &self.thp
+    }
+
+    pub(crate) fn tlb(&self) -> &Tlb {
+        &self.tlb
     }
 
     pub(crate) fn heap_growth(&self) -> &SpinLock<(), lock_level::HeapGrowth> {

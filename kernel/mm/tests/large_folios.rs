@@ -71,7 +71,7 @@ fn for_orders_on(adversary: Adversary, test: fn(&World, &mut Process, PageRange,
             test(&world, &mut p, pages, order);
             world.audit();
             p.verify_all();
-            world.assert_no_stale(p.mm.id());
+            world.assert_no_stale(&p.mm);
             p.exit();
             world.audit();
             assert_eq!(world.footprint(), before, "everything is given back");

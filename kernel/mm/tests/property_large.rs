@@ -130,7 +130,7 @@ fn large_processes_in_turn_agree_with_the_oracle() {
         }
         for actor in &mut actors {
             actor.p.verify_all();
-            world.assert_no_stale(actor.p.mm.id());
+            world.assert_no_stale(&actor.p.mm);
         }
         world.audit();
         actors.into_iter().for_each(|actor| actor.p.exit());

@@ -78,7 +78,7 @@ fn s004_r04_after_dontneed_returns_no_cpu_sees_the_old_page() {
         assert_eq!(reader.join().unwrap(), Ok(0));
         assert_eq!(other.join().unwrap(), Ok(0));
         world.audit();
-        world.assert_no_stale(p.mm.id());
+        world.assert_no_stale(&p.mm);
     });
 }
 

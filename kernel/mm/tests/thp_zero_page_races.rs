@@ -77,7 +77,7 @@ fn threads_load_store_and_discard_at_once() {
         let all = [thread(&p, CPU1, loads), thread(&p, CPU2, stores), thread(&p, CPU3, discards)];
         all.into_iter().for_each(|one| one.join().unwrap());
         world.audit();
-        world.assert_no_stale(p.mm.id());
+        world.assert_no_stale(&p.mm);
         p.exit();
         world.audit();
         assert_eq!(world.footprint(), before);

@@ -72,7 +72,10 @@ fn hot_paths(ctx: &TestCtx) -> Outcome {
     check(ctx, "load_user_u32", 58, || machine.load_user_u32(at))?;
     check(ctx, "invalidate_16_pages", 70, || {
         machine.before();
-        machine.invalidate(Invalidate::Leaves { asid: space.asid, pages }, Reach::Broadcast);
+        machine.invalidate(
+            Invalidate::Leaves { asid: space.asid, pages, level: hal::LeafLevel::Pages },
+            Reach::Broadcast,
+        );
         machine.complete(Reach::Broadcast);
     })?;
     if machine.has_tags() {

@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 
 use arch::{cpu, descriptor, sysreg};
 use base::{Order, PageRange, VirtAddr};
-use hal::{PteMem, PteSlot, Tlb, UserMem};
+use hal::{PteMem, PteSlot, UserMem};
 use mm::{FaultError, MmEvent, Prot, SizeEnabled};
 
 use super::program::{Program, RW, Stop, count, fail, leaves_nothing};
@@ -174,7 +174,8 @@ fn split_elsewhere(ctx: &TestCtx) -> Outcome {
 fn taken_apart_elsewhere(ctx: &TestCtx, program: &Program<'_>, pages: PageRange) -> Outcome {
     let other = ctx.other_cpu()?;
     let talk = Arc::new(Talk::default());
-    let (machine, mm, its) = (ctx.machine, Arc::clone(&program.mm), Arc::clone(&talk));
+    let (machine, system) = (ctx.machine, ctx.system);
+    let (mm, its) = (Arc::clone(&program.mm), Arc::clone(&talk));
     let use_it = move || {
         mm.activate();
         // Which pages it may store to, one bit each: 64 of them.
@@ -190,7 +191,7 @@ fn taken_apart_elsewhere(ctx: &TestCtx, program: &Program<'_>, pages: PageRange)
         its.go_on_with(1);
         its.wait_for(2);
         its.say(1, stores());
-        machine.deactivate();
+        system.deactivate();
         its.go_on_with(3);
     };
     smp::run_on(other, Box::new(use_it));

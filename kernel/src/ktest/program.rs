@@ -4,9 +4,7 @@
 use alloc::sync::Arc;
 
 use base::{PageRange, VirtAddr, Vpn};
-use hal::{
-    Asid, FaultCause, Invalidate, Reach, RunUser, TagCheckMode, TagControl, Threads, Tlb, Trap,
-};
+use hal::{FaultCause, Invalidate, Reach, RunUser, TagCheckMode, TagControl, Threads, Tlb, Trap};
 use mm::{Advice, AreaFlags, FaultError, MapRequest, Mm, MmEvent, PageView, Placement, System};
 
 use super::space::{self, CODE};
@@ -115,15 +113,16 @@ impl<'a> Program<'a> {
     /// Makes all CPUs forget every translation of it, as they may at any time.
     pub fn forget_all(&self) {
         let machine = self.ctx.machine;
+        let Some(asid) = self.mm.asid() else { return };
         machine.before();
-        machine.invalidate(Invalidate::Asid(Asid(self.mm.id().get())), Reach::Broadcast);
+        machine.invalidate(Invalidate::Asid(asid), Reach::Broadcast);
         machine.complete(Reach::Broadcast);
     }
 }
 
 impl Drop for Program<'_> {
     fn drop(&mut self) {
-        self.ctx.machine.deactivate();
+        self.ctx.system.deactivate();
         self.ctx.machine.load_tag_control(TagControl::default());
         self.mm.put_user();
     }

@@ -8,10 +8,11 @@
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use arch::features::CpuFeatures;
 use arch::{descriptor, sysreg, tlbi};
 use base::{PageRange, Pfn, VirtAddr, sync};
 use hal::tlb::TlbiCount;
-use hal::{Asid, Invalidate, PhysMem, PteMem, PteSlot, Reach, Tlb, UserMem};
+use hal::{Asid, Invalidate, LeafLevel, PhysMem, PteMem, PteSlot, Reach, Tlb, UserMem};
 
 use super::space::{DATA, READ_WRITE, Space};
 use super::{Outcome, Test, TestCtx, expect_eq, skip};
@@ -89,14 +90,16 @@ fn check(ctx: &TestCtx, nr_pages: u64, forget: impl Fn(&TestCtx, Asid, PageRange
 
 fn pages(ctx: &TestCtx, nr_pages: u64, reach: Reach) -> Outcome {
     check(ctx, nr_pages, |ctx, asid, pages| {
-        invalidate(ctx, Invalidate::Leaves { asid, pages }, reach);
+        invalidate(ctx, Invalidate::Leaves { asid, pages, level: LeafLevel::Pages }, reach);
     })
 }
 
 fn single_pages(ctx: &TestCtx) -> Outcome {
-    check(ctx, 5, |_, asid, pages| {
+    check(ctx, 5, |ctx, asid, pages| {
         tlbi::before();
-        let count = tlbi::invalidate(Invalidate::Leaves { asid, pages }, Reach::Broadcast, false);
+        let features = CpuFeatures { tlbi_range: false, ..ctx.machine.features };
+        let what = Invalidate::Leaves { asid, pages, level: LeafLevel::Pages };
+        let count = tlbi::invalidate(what, Reach::Broadcast, &features);
         assert_eq!(count, TlbiCount { pages: 5, ..TlbiCount::default() });
         tlbi::complete(Reach::Broadcast);
     })
@@ -192,7 +195,11 @@ fn other_cpu(ctx: &TestCtx) -> Outcome {
     talk.wait_for(1);
     ctx.machine.store(slot, 0);
     let pages = pages_from(DATA, 1);
-    invalidate(ctx, Invalidate::Leaves { asid: space.asid, pages }, Reach::Broadcast);
+    invalidate(
+        ctx,
+        Invalidate::Leaves { asid: space.asid, pages, level: LeafLevel::Pages },
+        Reach::Broadcast,
+    );
     redirect(ctx, slot, new);
     talk.go_on_with(2);
     talk.wait_for(3);
@@ -225,9 +232,13 @@ fn instruction_counts(ctx: &TestCtx) -> Outcome {
     let asid = Asid(0x1234);
     let count = |nr_pages| {
         let pages = pages_from(DATA, nr_pages);
-        invalidate(ctx, Invalidate::Leaves { asid, pages }, Reach::Broadcast)
+        invalidate(
+            ctx,
+            Invalidate::Leaves { asid, pages, level: LeafLevel::Pages },
+            Reach::Broadcast,
+        )
     };
-    let expected = |pages, ranges| TlbiCount { pages, ranges, asids: 0 };
+    let expected = |pages, ranges| TlbiCount { pages, ranges, ..TlbiCount::default() };
     expect_eq!(count(512), expected(0, 1));
     expect_eq!(count(16), expected(0, 1));
     expect_eq!(count(1), expected(1, 0));

@@ -44,6 +44,7 @@ impl<P: Platform> Kernel<P> {
     /// When there is no memory for a thread.
     pub fn new(system: Arc<System<P>>, sched: &'static Scheduler<P>) -> &'static Self {
         let machine = sched.machine();
+        sched.set_memory(Arc::clone(&system));
         let kernel = Box::leak(Box::new(Self {
             machine,
             sched,

@@ -55,6 +55,8 @@ pub struct SimConfig {
     pub hw_access_flag: bool,
     /// Hardware manages dirty state. Needs [`SimConfig::hw_access_flag`], as FEAT_HAFDBS does.
     pub hw_dirty: bool,
+    /// How many ASIDs there are.
+    pub nr_asids: u32,
     /// Disk sizes in sectors.
     pub disks: Vec<u64>,
     /// Devices with memory of their own: a bank each, ascending, apart from RAM.
@@ -88,6 +90,7 @@ impl Default for SimConfig {
             has_tags: true,
             hw_access_flag: true,
             hw_dirty: true,
+            nr_asids: 1 << 16,
             disks: Vec::new(),
             devices: Vec::new(),
             queue_depth: 128,

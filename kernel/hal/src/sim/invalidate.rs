@@ -19,7 +19,7 @@ use super::store_order::Overtaken;
 use super::tlb::{Cached, Shape};
 use crate::cpu::Cpus;
 use crate::pte_mem::PteSlot;
-use crate::tlb::{Asid, Invalidate, Reach, Tlb, TlbiCount};
+use crate::tlb::{Asid, Invalidate, LeafLevel, Reach, Tlb, TlbiCount};
 
 /// An invalidation that was started.
 #[derive(Clone, Debug)]
@@ -32,22 +32,30 @@ pub(super) struct Invalidation {
 }
 
 impl Invalidation {
-    fn asid(&self) -> Asid {
+    /// Returns whose translations fall to it, `None` for all.
+    fn asid(&self) -> Option<Asid> {
         match self.what {
-            Invalidate::Leaves { asid, .. } | Invalidate::Walks { asid, .. } => asid,
-            Invalidate::Asid(asid) => asid,
+            Invalidate::Leaves { asid, .. } | Invalidate::Walks { asid, .. } => Some(asid),
+            Invalidate::Asid(asid) => Some(asid),
+            Invalidate::All => None,
         }
     }
 
     fn pages(&self) -> PageRange {
         match self.what {
             Invalidate::Leaves { pages, .. } | Invalidate::Walks { pages, .. } => pages,
-            Invalidate::Asid(_) => PageRange::new(Vpn::new(0), Vpn::END),
+            Invalidate::Asid(_) | Invalidate::All => PageRange::new(Vpn::new(0), Vpn::END),
         }
     }
 
-    fn reaches_walks(&self) -> bool {
-        !matches!(self.what, Invalidate::Leaves { .. })
+    /// Returns the shapes that fall to it: no more than the caller says there are.
+    fn shapes(&self) -> &'static [Shape] {
+        match self.what {
+            Invalidate::Leaves { level: LeafLevel::Any, .. } => &Shape::LEAVES,
+            Invalidate::Leaves { level: LeafLevel::Pages, .. } => &[Shape::Page, Shape::Run],
+            Invalidate::Leaves { level: LeafLevel::Blocks, .. } => &[Shape::Block],
+            Invalidate::Walks { .. } | Invalidate::Asid(_) | Invalidate::All => &Shape::ALL,
+        }
     }
 
     /// Tells whether a cached item falls to this invalidation.
@@ -97,11 +105,16 @@ impl Mmu {
     }
 
     fn forget(&mut self, cpu: CpuId, invalidation: &Invalidation) {
-        let walks = if invalidation.reaches_walks() { &Shape::WALKS[..] } else { &[] };
-        let (asid, pages) = (invalidation.asid(), invalidation.pages());
-        for shape in Shape::LEAVES.iter().chain(walks) {
-            let removes = |cached: &Cached| invalidation.removes(*shape, cached);
-            self.tlbs.forget(cpu, *shape, asid, pages, removes);
+        let asids = match invalidation.asid() {
+            Some(asid) => [asid].into(),
+            None => self.tlbs.asids_of(cpu),
+        };
+        for (asid, shape) in asids
+            .into_iter()
+            .flat_map(|asid| invalidation.shapes().iter().map(move |shape| (asid, *shape)))
+        {
+            let removes = |cached: &Cached| invalidation.removes(shape, cached);
+            self.tlbs.forget(cpu, shape, asid, invalidation.pages(), removes);
         }
     }
 
@@ -137,6 +150,7 @@ impl Tlb for SimMachine {
         self.mmu().start_invalidation(self.cpu(), what, reach);
         match what {
             Invalidate::Asid(_) => TlbiCount { asids: 1, ..TlbiCount::default() },
+            Invalidate::All => TlbiCount { alls: 1, ..TlbiCount::default() },
             Invalidate::Leaves { pages, .. } | Invalidate::Walks { pages, .. } => {
                 match pages.nr_pages() {
                     0 => TlbiCount::default(),
@@ -152,8 +166,13 @@ impl Tlb for SimMachine {
         self.mmu().complete_invalidations(self.cpu(), reach);
     }
 
+    fn nr_asids(&self) -> u32 {
+        self.config().nr_asids
+    }
+
     fn activate(&self, root: Pfn, asid: Asid) {
         schedule_point();
+        assert!(u32::from(asid.0) < self.config().nr_asids, "{asid:?} has too many bits");
         assert!(self.ram().is_managed(root), "the root {root:?} is not managed memory");
         self.mmu().activate(self.cpu(), Space { root, asid });
     }

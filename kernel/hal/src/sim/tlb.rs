@@ -37,7 +37,7 @@ pub(super) enum Shape {
 impl Shape {
     pub(super) const LEAVES: [Shape; 3] = [Shape::Page, Shape::Run, Shape::Block];
     pub(super) const WALKS: [Shape; 3] = [Shape::TableAt2, Shape::TableAt1, Shape::TableAt0];
-    const ALL: [Shape; 6] =
+    pub(super) const ALL: [Shape; 6] =
         [Shape::Page, Shape::Run, Shape::Block, Shape::TableAt2, Shape::TableAt1, Shape::TableAt0];
 
     /// Returns the level of the entry it was read from.
@@ -185,6 +185,12 @@ impl Tlbs {
         }
         self.by_target.insert((cached.target, key));
         self.by_slot.insert((slot_key(cached.slot), key));
+    }
+
+    /// Returns the address spaces of which a CPU has cached anything.
+    pub(super) fn asids_of(&self, cpu: CpuId) -> Vec<Asid> {
+        let keys = self.items.keys().filter(|key| key.cpu() == cpu).map(|key| key.asid());
+        keys.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Forgets what `is_forgotten` picks among one CPU's items of one address space and shape that

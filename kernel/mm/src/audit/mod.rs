@@ -29,6 +29,8 @@ impl<M: Machine> System<M> {
     ///
     /// Naming the first broken invariant.
     pub fn audit(&self) {
+        // What waits for the TLBs to forget it is in use, and nobody's.
+        self.settle_tlb();
         let mut seen = Observed::default();
         let mut nr_zero_users = 0;
         let mut last = 0;

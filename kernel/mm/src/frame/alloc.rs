@@ -88,7 +88,7 @@ impl<M: Machine> System<M> {
     /// Reclaims for an allocation of `order`; `false` when that cannot help.
     fn make_room(&self, order: Order, mode: AllocMode) -> bool {
         match mode {
-            AllocMode::MayReclaim => self.direct_reclaim(order),
+            AllocMode::MayReclaim => self.settle_tlb() || self.direct_reclaim(order),
             AllocMode::InBackground => {
                 self.wake_kswapd_for(order);
                 false

@@ -18,6 +18,7 @@ use pgtable::{Level, Pte, TablePte};
 use super::{Mm, PageTableLock};
 use crate::events::MmEvent;
 use crate::frame::OutOfMemory;
+use crate::lab::TlbFault;
 
 /// Shows that the level-2 table with a block's entry is locked, and reaches that entry.
 #[must_use = "the table is unlocked as soon as the guard is dropped"]
@@ -257,8 +258,10 @@ impl<M: Machine> BlockLock<'_, M> {
         // hole: it stays a block, of which hardware makes no use, and they wait for the lock.
         let (pte, _) = self.update(Pte::frozen);
         // Also where it was not valid before: rule 6 of `tlb`.
-        let pages = Level::L2.span_pages();
-        self.mm.invalidate_now(PageRange::of_len(page.align_down(pages), pages));
+        if !self.mm.system().is_weak(TlbFault::BlockSplitUnbroken) {
+            let pages = Level::L2.span_pages();
+            self.mm.invalidate_block_now(PageRange::of_len(page.align_down(pages), pages));
+        }
         pte
     }
 }

@@ -6,15 +6,16 @@ use alloc::sync::Arc;
 use base::sync::RwSpinLock;
 use base::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use base::{PageRange, Vpn};
+use hal::Machine;
 use hal::sleep_lock::RwSleepLock;
-use hal::{Invalidate, Machine, Reach};
 
 use super::{Mm, stats};
 use crate::frame::word::FrameKind;
 use crate::frame::{AllocMode, OutOfMemory};
+use crate::lab::TlbFault;
 use crate::mirror::Mirrors;
 use crate::system::System;
-use crate::tlb::{Tickets, TlbGather};
+use crate::tlb::{Batches, Residency, TlbGather};
 use crate::vma::Areas;
 
 impl<M: Machine> Mm<M> {
@@ -39,7 +40,8 @@ impl<M: Machine> Mm<M> {
             root,
             last_leaf: Default::default(),
             stats: stats::Gauges::with_root(),
-            tickets: Tickets::new(),
+            residency: Residency::new(),
+            batches: Batches::new(),
             mirrors: Mirrors::new(),
             thp_disable: Default::default(),
             is_huge_zero_user: AtomicBool::new(false),
@@ -86,23 +88,23 @@ impl<M: Machine> Mm<M> {
     /// user had switched away first.
     fn tear_down(&self) {
         // One invalidation for the whole address space, before anything is freed. No CPU walks
-        // these tables, so no TLB gets a new entry from them afterwards, and the number may be
-        // reused at the end.
-        let machine = self.machine();
-        machine.before();
-        self.system.count_tlbi(machine.invalidate(Invalidate::Asid(self.asid()), Reach::Broadcast));
-        self.system.complete_tlbi();
-        self.mirrors().invalidate(PageRange::new(Vpn::new(0), Vpn::END));
-
+        // these tables, so no TLB gets a new entry from them afterwards.
         let mut areas = self.write_areas();
-        let mut gather = TlbGather::for_teardown(self);
+        // A page of an object that this address space could write may be written out at once, and the
+        // huge zero page freed.
+        let may_wait = areas.iter().all(|area| area.is_private())
+            && !self.is_huge_zero_user().load(Ordering::Relaxed);
+        let is_unnoted = self.system.is_weak(TlbFault::ExitUnnoted);
+        let dead = if is_unnoted { None } else { self.invalidate_dead(may_wait) };
+        self.mirrors().invalidate(PageRange::new(Vpn::new(0), Vpn::END));
+        let mut gather = TlbGather::for_teardown(self, dead);
         for area in areas.take_all() {
             self.zap(&area, area.pages(), &mut gather);
         }
+        *self.tables.write() = None;
+        self.free_tables(&mut gather);
         gather.finish();
         self.leave_huge_zero_page();
-        *self.tables.write() = None;
-        self.free_tables();
         self.system.mms().withdraw(self.id);
         self.system.mms().free_id(self.id);
     }

@@ -3,7 +3,8 @@
 //!
 //! # The life of an address space
 //!
-//! 1. [`Mm::new`] or [`Mm::fork`]: a number that is also the ASID, an empty root table, one user.
+//! 1. [`Mm::new`] or [`Mm::fork`]: a number, an empty root table, one user. An ASID comes with the
+//!    first CPU that runs it (`tlb/activate.rs`).
 //! 2. Users come and go: threads, and whoever looks at it from outside ([`Mm::get_user`]).
 //! 3. The last [`Mm::put_user`] unmaps everything, invalidates the ASID and frees the tables.
 //! 4. The structure lives on until the last `Arc` is gone, so a reverse-map walker that found the
@@ -44,14 +45,14 @@ use base::Pfn;
 use base::lock_level::TableTree;
 use base::sync::RwSpinLock;
 use base::sync::atomic::{AtomicBool, AtomicU32};
+use hal::Machine;
 use hal::sleep_lock::{RwSleepLock, SleepReadGuard, SleepWriteGuard};
-use hal::{Asid, Machine};
 
 use crate::mirror::Mirrors;
 use crate::rmap::MmId;
 use crate::system::System;
 use crate::thp::DisableCell;
-use crate::tlb::Tickets;
+use crate::tlb::{Batches, Residency};
 use crate::vma::Areas;
 
 /// An address space.
@@ -69,7 +70,9 @@ pub struct Mm<M: Machine> {
     /// The leaf table that a fault used last (`tables.rs`).
     last_leaf: tables::LastLeaf,
     stats: stats::Gauges,
-    tickets: Tickets,
+    /// Where it has run, and under which ASID.
+    residency: Residency,
+    batches: Batches,
     mirrors: Mirrors<M>,
     thp_disable: DisableCell,
     /// Counted among the users of the huge zero page (`thp/huge_zero.rs`).
@@ -93,14 +96,9 @@ impl<M: Machine> Mm<M> {
         self.id
     }
 
-    /// Returns the ASID its translations are tagged with.
-    pub(crate) fn asid(&self) -> Asid {
-        Asid(self.id.get())
-    }
-
-    /// Makes the running CPU use this address space for user addresses.
-    pub fn activate(&self) {
-        self.machine().activate(self.root, self.asid());
+    /// Returns the root of its tables, for whom has something that keeps it alive.
+    pub(crate) fn root(&self) -> Pfn {
+        self.root
     }
 
     pub(crate) fn read_areas(&self) -> SleepReadGuard<'_, Areas<M>, M> {
@@ -131,7 +129,11 @@ impl<M: Machine> Mm<M> {
         &self.mirrors
     }
 
-    pub(crate) fn tickets(&self) -> &Tickets {
-        &self.tickets
+    pub(crate) fn residency(&self) -> &Residency {
+        &self.residency
+    }
+
+    pub(crate) fn batches(&self) -> &Batches {
+        &self.batches
     }
 }

@@ -18,8 +18,8 @@ pub(crate) struct MmRegistry<M: Machine> {
 }
 
 struct Slots<M: Machine> {
-    /// Index 0 is the end of the list by age. A number is free again when its ASID has been
-    /// invalidated.
+    /// Index 0 is the end of the list by age. A number is free again when its address
+    /// space is torn down.
     mms: Vec<Slot<M>>,
     /// Free numbers, used longest ago first, so that a stale number is noticed for longer.
     free: alloc::collections::VecDeque<u16>,
@@ -107,7 +107,7 @@ impl<M: Machine> MmRegistry<M> {
         mms[younger as usize].older = older;
     }
 
-    /// Frees the number: no TLB holds a translation tagged with it.
+    /// Frees the number: no reverse-map entry has it.
     pub(crate) fn free_id(&self, id: MmId) {
         self.slots.write().free.push_back(id.get());
     }

@@ -178,25 +178,25 @@ impl<M: Machine> Mm<M> {
 
     /// Frees all table pages. Every area is unmapped, nobody walks the tables any more, and no
     /// reverse-map walker finds them: the last user is gone, and with it the root.
-    pub(super) fn free_tables(&self) {
-        self.free_tree(self.root, Level::L0);
+    pub(super) fn free_tables(&self, gather: &mut TlbGather<'_, M>) {
+        self.free_tree(self.root, Level::L0, gather);
     }
 
-    fn free_tree(&self, table: Pfn, level: Level) {
+    fn free_tree(&self, table: Pfn, level: Level, gather: &mut TlbGather<'_, M>) {
         let (live, entries) = (self.lock_table(table).nr_live(), self.machine().table(table));
         let below = (0..512).filter_map(|index| TablePte::decode(entries.load(index)));
         for entry in below.take(live as usize) {
             match level {
-                Level::L0 => self.free_tree(entry.table(), Level::L1),
-                Level::L1 => self.free_tree(entry.table(), Level::L2),
+                Level::L0 => self.free_tree(entry.table(), Level::L1, gather),
+                Level::L1 => self.free_tree(entry.table(), Level::L2, gather),
                 _ => {
                     debug_assert_eq!(self.lock_table(entry.table()).nr_live(), 0, "all unmapped");
-                    self.system.free_frame(entry.table());
+                    gather.free_dead_table(entry.table());
                 }
             }
             self.stats.add_tables(-1);
         }
-        self.system.free_frame(table);
+        gather.free_dead_table(table);
     }
 
     /// Takes out table pages within `pages` that have no entry in use, upwards as far as tables

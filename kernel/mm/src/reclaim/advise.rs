@@ -82,7 +82,7 @@ impl<M: Machine> Mm<M> {
 
     /// Takes a run's folio off the LRU list, if the run is all of it and this address space the only
     /// one that maps it.
-    fn isolate_run(&self, run: &Run<'_>) -> Option<FolioRef<'_, M>> {
+    pub(crate) fn isolate_run(&self, run: &Run<'_>) -> Option<FolioRef<'_, M>> {
         if !run.is_whole() || !self.system().is_mapped_only_by(run.folio, self.id()) {
             return None;
         }

@@ -17,6 +17,7 @@ use pgtable::{NEXT_SLOT, NonPresent, Pte};
 
 use crate::events::MmEvent;
 use crate::folio::{FolioFlags, FolioId, FolioLock, FolioRef, Place};
+use crate::lab::TlbFault;
 use crate::mm::{BlockLock, Mm, PageTableLock, Resident};
 use crate::rmap::{MappedBy, base_of};
 use crate::swap::{NoSlots, WriteOut};
@@ -29,7 +30,7 @@ pub(super) const BATCH: usize = 32;
 
 /// A batch of folios on their way out. They were isolated from their LRU lists.
 #[must_use = "the folios go, or go back, in finish()"]
-pub(super) struct Eviction<'s, M: Machine> {
+pub(crate) struct Eviction<'s, M: Machine> {
     system: &'s System<M>,
     tlbs: TlbBatch<'s, M>,
     /// Unmapped; the TLBs may still know them.
@@ -53,7 +54,7 @@ enum Way {
 }
 
 impl<'s, M: Machine> Eviction<'s, M> {
-    pub(super) fn new(system: &'s System<M>) -> Self {
+    pub(crate) fn new(system: &'s System<M>) -> Self {
         let tlbs = TlbBatch::new(system);
         let (unmapped, kept, unslotted) = (ArrayVec::new(), ArrayVec::new(), ArrayVec::new());
         Self { system, tlbs, unmapped, kept, unslotted }
@@ -118,7 +119,7 @@ impl<'s, M: Machine> Eviction<'s, M> {
 
     /// Like [`Eviction::take`], for an anonymous folio that nothing but a run of a locked table maps. The table
     /// stays locked until [`Eviction::issue`].
-    pub(super) fn take_run(
+    pub(crate) fn take_run(
         &mut self,
         folio: FolioRef<'s, M>,
         mm: &Arc<Mm<M>>,
@@ -149,7 +150,7 @@ impl<'s, M: Machine> Eviction<'s, M> {
     }
 
     /// Starts the invalidations that are due. Called before a table is unlocked.
-    pub(super) fn issue(&mut self) {
+    pub(crate) fn issue(&mut self) {
         self.tlbs.issue();
     }
 
@@ -248,9 +249,11 @@ impl<'s, M: Machine> Eviction<'s, M> {
     }
 
     /// Writes and frees what was unmapped; puts back the rest. Returns the pages freed.
-    pub(super) fn finish(mut self) -> u64 {
+    pub(crate) fn finish(mut self) -> u64 {
         // From here on no CPU reads or writes any of the pages.
-        self.tlbs.complete();
+        if !self.system.is_weak(TlbFault::WrittenBeforeCompletion) {
+            self.tlbs.complete();
+        }
         self.kept.drain(..).for_each(|folio| put_back(folio.unlock()));
         while let Some(folio) = self.unslotted.pop() {
             self.split_or_put_back(folio, NoSlots::Full);

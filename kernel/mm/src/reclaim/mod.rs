@@ -18,6 +18,8 @@ mod oom;
 mod scan;
 
 pub(crate) use deferred_split::DeferredSplits;
+#[cfg(feature = "lab")]
+pub(crate) use evict::Eviction;
 pub(crate) use lru::{ListKind, Lru};
 pub use oom::{OomCandidate, pick_oom_victim};
 

@@ -9,7 +9,7 @@
 
 use base::Vpn;
 
-/// Number of an address space, unique among the live ones; never 0. It is also the ASID.
+/// Number of an address space, unique among the live ones; never 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct MmId(u16);
 

@@ -5,11 +5,12 @@ use core::ops::ControlFlow;
 
 use base::PAGE_SIZE;
 use base::sync::atomic::Ordering;
-use hal::{Invalidate, Machine, Reach};
+use hal::Machine;
 use pgtable::Pte;
 
 use super::object::{MAX_PAGES, Shmem, ShmemError, Slot};
 use crate::folio::{FolioFlags, FolioLock, Place};
+use crate::lab::TlbFault;
 use crate::mm::Resident;
 use crate::rmap::{MappedBy, base_of};
 use crate::system::System;
@@ -128,13 +129,10 @@ impl<M: Machine> System<M> {
         let _ = self.visit_mappings(folio, |at| {
             let MappedBy::Table(table) = at.by else { panic!("pages of objects are single") };
             let old = table.exchange(at.page, 0);
-            let machine = self.machine();
             // Others may map something else here as soon as the table is unlocked.
-            machine.before();
-            let pages = base::PageRange::of_len(at.page, 1);
-            let what = Invalidate::Leaves { asid: at.mm.asid(), pages };
-            self.count_tlbi(machine.invalidate(what, Reach::Broadcast));
-            self.complete_tlbi();
+            if !self.is_weak(TlbFault::TruncatedUnnoted) {
+                at.mm.invalidate_now(base::PageRange::of_len(at.page, 1));
+            }
             if Pte::from_raw(old).is_dirty() {
                 folio.set(FolioFlags::DIRTY);
             }

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! This file changes a single translation that is in use: break-before-make, and forgetting it on
-//! one CPU only.
+//! This file changes translations that are in use: break-before-make.
 
 use base::{Order, PageRange, Vpn};
-use hal::{Invalidate, Machine, Reach, TraceKind};
+use hal::Machine;
 use pgtable::{Change, Entry, Pte, change_of};
 
+use super::generation::Stamp;
+use super::invalidate::Due;
+use super::policy::TlbPolicy;
 use crate::events::MmEvent;
+use crate::lab::TlbFault;
 use crate::mm::{Mm, PageTableLock};
 
 impl<M: Machine> Mm<M> {
@@ -23,8 +26,9 @@ impl<M: Machine> Mm<M> {
         // known whether a TLB may hold it.
         let old = table.exchange(page, 0);
         let new = make(old);
-        if change_of(old, new) != Change::Store {
-            self.invalidate_page(page, Reach::Broadcast);
+        let is_broken = !self.system().is_weak(TlbFault::ReplacedUnbroken);
+        if change_of(old, new) != Change::Store && is_broken {
+            self.invalidate_now(PageRange::of_len(page, 1));
         }
         // Make.
         table.exchange(page, new);
@@ -42,16 +46,11 @@ impl<M: Machine> Mm<M> {
     ) {
         let old = table.replace_run(page, nr, |_| 0);
         let new = make(old);
-        if change_of(old.raw(), new.raw()) != Change::Store {
+        let is_broken = !self.system().is_weak(TlbFault::TaggedUnbroken);
+        if change_of(old.raw(), new.raw()) != Change::Store && is_broken {
             self.invalidate_now(PageRange::of_len(page, nr.into()));
         }
         table.fill_run(page, nr, new);
-    }
-
-    /// Makes the running CPU forget `page`: its TLB still has an entry that permits less than the
-    /// one in memory, and faulted on it.
-    pub(crate) fn forget_locally(&self, page: Vpn) {
-        self.invalidate_page(page, Reach::Local);
     }
 
     /// Makes the entry of `page` stand for itself if it is one of a run that TLBs may hold as one; its
@@ -66,7 +65,8 @@ impl<M: Machine> Mm<M> {
         let start = page.align_down(nr.into());
         // Break. Hardware may have marked any of the entries for all of them.
         let old = table.replace_run(start, nr, |_| 0);
-        if change_of(old.raw(), 0) != Change::Store {
+        let is_broken = !self.system().is_weak(TlbFault::UnfoldedUnbroken);
+        if change_of(old.raw(), 0) != Change::Store && is_broken {
             self.invalidate_now(PageRange::of_len(start, nr.into()));
         }
         // Make.
@@ -89,25 +89,22 @@ impl<M: Machine> Mm<M> {
 
     /// Makes every CPU forget pages whose entries were just cleared, and waits for it.
     pub(crate) fn invalidate_now(&self, pages: PageRange) {
-        self.invalidate(pages, Reach::Broadcast);
+        self.invalidate_and_wait(Due::Pages, pages);
     }
 
-    fn invalidate_page(&self, page: Vpn, reach: Reach) {
-        self.invalidate(PageRange::of_len(page, 1), reach);
+    /// The same, of a block.
+    pub(crate) fn invalidate_block_now(&self, pages: PageRange) {
+        self.invalidate_and_wait(Due::Blocks, pages);
     }
 
-    fn invalidate(&self, pages: PageRange, reach: Reach) {
-        if reach == Reach::Broadcast {
-            self.mirrors().invalidate(pages);
+    /// Makes every CPU forget everything: nobody will use the address space again. Returns what is to
+    /// pass before its frames come back; `None`: they may.
+    pub(crate) fn invalidate_dead(&self, may_wait: bool) -> Option<Stamp> {
+        let stamp = self.start_whole_invalidation()?;
+        if may_wait && self.system().tlb_policy() == TlbPolicy::Generation {
+            return Some(stamp);
         }
-        let machine = self.machine();
-        // The entry stored before must be visible to walks before the TLBs are told to forget.
-        machine.before();
-        let what = Invalidate::Leaves { asid: self.asid(), pages };
-        self.system().count_tlbi(machine.invalidate(what, reach));
-        let span = machine.span(TraceKind::TlbWait, || [0; 2]);
-        machine.complete(reach);
-        drop(span);
-        self.system().count(MmEvent::TlbDsb, 1);
+        self.system().complete_tlbi(stamp);
+        None
     }
 }

@@ -105,7 +105,7 @@ impl<M: Machine> Areas<M> {
     }
 
     /// Takes out the parts of areas within `pages`; what sticks out stays. Lowest first.
-    pub(super) fn take(&mut self, pages: PageRange) -> Vec<Area<M>> {
+    pub(crate) fn take(&mut self, pages: PageRange) -> Vec<Area<M>> {
         self.split_at(pages.start);
         self.split_at(pages.end);
         let mut taken = Vec::new();

@@ -113,7 +113,7 @@ impl<M: Machine> Mm<M> {
         }
         let (old, _) = block.update(Pte::write_protected);
         if old.is_writable() {
-            gather.note_write_protected(pages);
+            gather.note_block_write_protected(pages);
         }
         let room = child.lock_empty_block_nested(child_slot);
         let room = room.expect("nobody else puts anything into a new child");

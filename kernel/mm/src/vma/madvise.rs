@@ -142,7 +142,7 @@ impl<M: Machine> Mm<M> {
         }
         if self.may_give_up(&run) {
             let (old, new) = block.update(|pte| pte.clean().old());
-            gather.note_run(part, old.raw(), new.raw());
+            gather.note_block(part, old, new);
             mark_lazy_free(run.folio);
         }
         gather.unlock_block(block);

@@ -114,7 +114,7 @@ impl<M: Machine> Mm<M> {
             self.system().sync_code(run.folio, rights.apply(pte));
         }
         let (old, new) = block.update(|pte| rights.apply(pte));
-        gather.note_run(part, old.raw(), new.raw());
+        gather.note_block(part, old, new);
         gather.unlock_block(block);
         true
     }

@@ -9,6 +9,7 @@ use pgtable::{Entry, Level, NonPresent, Pte};
 
 use super::area::Area;
 use crate::folio::FolioRef;
+use crate::lab::TlbFault;
 use crate::mm::{Mapped, Mm, PageTableLock, Resident, Run};
 use crate::swap::SlotDrops;
 use crate::tlb::TlbGather;
@@ -42,7 +43,7 @@ impl<M: Machine> Mm<M> {
 
     /// Takes a whole block away; `false` if it is none any more.
     fn zap_block(&self, slot: PteSlot, pages: PageRange, gather: &mut TlbGather<'_, M>) -> bool {
-        gather.make_room();
+        gather.make_room(1);
         let Some(mut block) = self.lock_block(slot) else { return false };
         let run = self.run_of_block(pages.start, block.pte());
         let old = gather.take_block(&mut block, pages);
@@ -62,7 +63,7 @@ impl<M: Machine> Mm<M> {
         pages: PageRange,
         gather: &mut TlbGather<'_, M>,
     ) {
-        gather.make_room();
+        gather.make_room(pages.nr_pages());
         let mut slots = SlotDrops::new(self.system());
         let mut lock = self.lock_leaf_table(table);
         if lock.nr_live() != 0 {
@@ -132,7 +133,9 @@ impl<M: Machine> Mm<M> {
         if counted.is_empty() {
             return;
         }
-        gather.settle();
+        if !self.system().is_weak(TlbFault::SharedUnsettled) {
+            gather.settle();
+        }
         for (page, pte) in counted.drain(..) {
             if let Some(run) = self.run_at(lock, page, pte, 1) {
                 self.let_go(&run, pte, gather, gone);

@@ -19,9 +19,9 @@ pub mod zeroes;
 use std::sync::Arc;
 
 use base::percpu::CpuId;
+use hal::DiskId;
 use hal::sim::{Bank, SimConfig, SimMachine};
-use hal::{Asid, DiskId};
-use mm::{MmEvent, System};
+use mm::{MmEvent, System, TlbPolicy};
 
 #[allow(unused_imports, reason = "each test file uses a part of this")]
 pub use dice::Dice;
@@ -59,6 +59,17 @@ pub fn seeds(default: u64) -> std::ops::Range<u64> {
             let (from, to) = range.split_once("..").expect("GRANULE_SEEDS=first..end");
             from.parse().expect("a number")..to.parse().expect("a number")
         }
+    }
+}
+
+/// Returns how a seed invalidates, or what `GRANULE_TLB` says.
+pub fn tlb_policy_of(seed: u64) -> TlbPolicy {
+    match std::env::var("GRANULE_TLB").as_deref() {
+        Err(_) => TlbPolicy::ALL[(seed / 3 % 3) as usize],
+        Ok("page") => TlbPolicy::Page,
+        Ok("batch") => TlbPolicy::Batch,
+        Ok("generation") => TlbPolicy::Generation,
+        Ok(other) => panic!("GRANULE_TLB={other}: page, batch or generation"),
     }
 }
 
@@ -117,15 +128,19 @@ impl World {
     /// Recomputes every count of the memory manager, and asks the machine whether anything was left
     /// undone.
     pub fn audit(&self) {
+        for cpu in 0..self.machine.config().nr_cpus {
+            self.on(CpuId::new(cpu), || self.system.settle_tlb_of_cpu());
+        }
         self.on(CPU0, || self.system.audit());
         self.machine.assert_quiescent();
     }
 
     /// Checks that no CPU holds a stale translation of an address space.
-    pub fn assert_no_stale(&self, mm: mm::MmId) {
+    pub fn assert_no_stale(&self, mm: &mm::Mm<SimMachine>) {
+        let Some(asid) = mm.asid() else { return };
         let all = base::PageRange::new(base::Vpn::new(0), base::Vpn::END);
         for cpu in 0..self.machine.config().nr_cpus {
-            self.machine.assert_no_stale(CpuId::new(cpu), Asid(mm.get()), all);
+            self.machine.assert_no_stale(CpuId::new(cpu), asid, all);
         }
     }
 
@@ -134,6 +149,7 @@ impl World {
         self.on(CPU0, || {
             // Kept for the next load, and nobody's.
             self.system.shrink_huge_zero_page();
+            self.system.settle_tlb();
             let info = self.system.meminfo();
             Footprint {
                 free: info.free,

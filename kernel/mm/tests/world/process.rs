@@ -168,8 +168,7 @@ impl Process {
     /// Ends the process: its address space is torn down.
     pub fn exit(self) {
         self.world.on(self.cpu, || {
-            use hal::Tlb;
-            self.world.machine.deactivate();
+            self.world.system.deactivate();
             self.mm.put_user();
         });
     }

@@ -32,7 +32,7 @@ pub fn with_zeroes(body: impl Fn(&World, &mut Process, PageRange) + Copy + Send 
         body(world, &mut p, pages);
         world.audit();
         p.verify_all();
-        world.assert_no_stale(p.mm.id());
+        world.assert_no_stale(&p.mm);
         p.exit();
         world.audit();
     });

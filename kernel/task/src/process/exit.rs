@@ -71,7 +71,7 @@ impl<P: Platform> Kernel<P> {
     fn give_back_memory(&self, process: &Arc<Process<P>>) {
         let mm = self.sched().current().with_user(|user| user.mm.take());
         // Before the last user goes: this CPU must not walk tables that are being freed.
-        self.machine().deactivate();
+        self.system().deactivate();
         if let Some(mm) = mm {
             mm.put_user();
             self.oom.gave_back();

@@ -33,6 +33,7 @@ pub use thread::{Thread, UserState};
 pub use timer::TimerKey;
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use base::lock_level;
@@ -40,6 +41,7 @@ use base::percpu::{CpuId, PerCpu};
 use base::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use base::sync::{OnceCell, SpinLock};
 use hal::{Interrupt, Platform};
+use mm::System;
 
 use run_queue::Cpu;
 use wait_queue::WaitQueues;
@@ -59,6 +61,8 @@ pub struct Scheduler<P: Platform> {
     idle: AtomicU32,
     on_console: OnceCell<Box<dyn Fn() + Send + Sync>>,
     tag_preferences: TagPreferences,
+    /// Who knows which CPU uses which address space; unknown until there are processes.
+    memory: OnceCell<Arc<System<P>>>,
 }
 
 impl<P: Platform> Scheduler<P> {
@@ -73,12 +77,18 @@ impl<P: Platform> Scheduler<P> {
             idle: AtomicU32::new(0),
             on_console: OnceCell::new(),
             tag_preferences: TagPreferences::new(machine),
+            memory: OnceCell::new(),
         }))
     }
 
     /// Says what to do when the console has input.
     pub fn set_on_console(&self, callback: impl Fn() + Send + Sync + 'static) {
         self.on_console.set(Box::new(callback));
+    }
+
+    /// Says whose address spaces threads will use. Before, none has any.
+    pub fn set_memory(&self, system: Arc<System<P>>) {
+        self.memory.set(system);
     }
 
     /// Returns the machine.

@@ -162,7 +162,10 @@ impl<P: Platform> Scheduler<P> {
             (queue.current, queue.previous.take())
         };
         let me = me.expect("a thread has just been switched to");
-        me.enter_user(self.machine, self.tag_preferences());
+        if let Some(system) = self.memory.get() {
+            system.note_switch();
+        }
+        me.enter_user(self);
         if let Some(previous) = previous {
             // Only now: its address space is not this CPU's any more, so the thread may go and end
             // elsewhere, and its stack has been left.

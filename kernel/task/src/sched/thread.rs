@@ -13,7 +13,7 @@ use hal::thread::OutOfKernelMemory;
 use hal::{FpState, Platform};
 use mm::Mm;
 
-use super::{Scheduler, TagPreferences, TagWish};
+use super::{Scheduler, TagWish};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -102,7 +102,8 @@ impl<P: Platform> Thread<P> {
     }
 
     /// Loads what user code needs into this CPU, which has its own idea of checking tags.
-    pub(super) fn enter_user(&self, machine: &P, preferences: &TagPreferences) {
+    pub(super) fn enter_user(&self, sched: &Scheduler<P>) {
+        let (machine, preferences) = (sched.machine, sched.tag_preferences());
         let user = self.user.lock();
         self.is_loaded.store(true, Ordering::Relaxed);
         match &user.mm {
@@ -112,7 +113,10 @@ impl<P: Platform> Thread<P> {
                 machine.load_tls(user.tls);
                 machine.load_tag_control(user.tags.on(preferences.of(machine.cpu())));
             }
-            None => machine.deactivate(),
+            None => match sched.memory.get() {
+                Some(system) => system.deactivate(),
+                None => machine.deactivate(),
+            },
         }
     }
 }
@@ -122,7 +126,7 @@ impl<P: Platform> Scheduler<P> {
     pub fn replace_user(&self, user: UserState<P>) -> UserState<P> {
         let me = self.current();
         let old = me.with_user(|own| core::mem::replace(own, user));
-        me.enter_user(self.machine, self.tag_preferences());
+        me.enter_user(self);
         old
     }
 
@@ -171,7 +175,7 @@ impl<P: Platform> Scheduler<P> {
             self.switch_away();
             // It is its own successor when it was enqueued before it had left.
             if !me.is_loaded.load(Ordering::Relaxed) {
-                me.enter_user(self.machine, self.tag_preferences());
+                me.enter_user(self);
             }
         }
     }
