@@ -8,10 +8,22 @@ use libtest_mimic::Failed;
 use tests::harness::{self, Scenario};
 use tests::lab::{Boot, Lab, Transcript};
 use xtask::build::Variant;
+use xtask::size::Size;
 
-const SCENARIOS: [Scenario; 2] = [
+const SCENARIOS: [Scenario; 3] = [
     Scenario { name: "s000_refault_costs_what_was_told", run: refault_costs_what_was_told },
     Scenario { name: "s002_races_end_well_and_their_bugs_are_caught", run: races },
+    Scenario { name: "s004_stale_translations_are_named", run: stale_translations_are_named },
+];
+
+/// Boot options, and whether the oracle of stale translations has something to say.
+const STALE: [(&str, bool); 6] = [
+    ("tlb=page", false),
+    ("tlb=batch", false),
+    ("tlb=generation", false),
+    ("lab.tlb=LastPageLeft", true),
+    ("lab.tlb=TakenAwayUnnoted", true),
+    ("lab.tlb=NeverCompleted", true),
 ];
 
 /// The races of kernel/src/lab/race.rs; the switch with which each goes wrong, and what is said then
@@ -75,4 +87,22 @@ fn boot_race(lab: &Lab, race: &str, fault: Option<&str>) -> Result<Transcript, F
     boot.kernel_args = vec![format!("lab.race={race}")];
     boot.kernel_args.extend(fault.map(|fault| format!("lab.fault={fault}")));
     Ok(lab.boot(boot)?)
+}
+
+/// Runs the demo, which swaps. The oracle watches every frame.
+fn stale_translations_are_named(lab: &Lab, cpus: u32) -> Result<(), Failed> {
+    for (options, is_named) in STALE {
+        let mut boot = Boot::on("test")?;
+        boot.machine.cpus = cpus;
+        boot.machine.memory = Size::mib(32);
+        boot.initramfs = Some(lab.programs()?.as_init("demo")?);
+        boot.init_args = vec![String::from("--mib"), String::from("40")];
+        boot.kernel_args.extend(options.split(' ').map(str::to_owned));
+        let transcript = lab.boot(boot)?;
+        let named = transcript.lines.iter().any(|line| line.contains("stale translation to pfn:"));
+        transcript.expect(&format!("named: {is_named}, with {options}"), named == is_named)?;
+        let status = transcript.status();
+        transcript.expect("an end as it should be", (status == Some(0)) != is_named)?;
+    }
+    Ok(())
 }

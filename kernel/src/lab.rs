@@ -8,8 +8,11 @@
 //! | `lab.keep` | `on` | what is written to swap stays cached |
 //! | `lab.fault` | names with commas between | [`Fault`] |
 //! | `lab.race` | a name | instead of programs, a race (`race.rs`) |
+//! | `lab.tlb` | names with commas between | [`TlbFault`] |
 
 pub mod race;
+pub mod stale;
+pub mod watched_table;
 
 use core::fmt::Debug;
 
@@ -17,7 +20,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use mm::System;
-use mm::lab::{Fault, Refault, Restore};
+use mm::lab::{Fault, Refault, Restore, TlbFault};
 
 use crate::command_line::CommandLine;
 use crate::machine::Granule;
@@ -28,6 +31,10 @@ use crate::machine::Granule;
 ///
 /// When one is not known: an experiment that is not the one asked for is worse than none.
 pub fn set_up(command_line: &CommandLine<'_>, system: &System<Granule>) {
+    let managed = &system.machine().managed;
+    let first = managed.iter().map(|run| run.start).min().expect("managed memory");
+    let end = managed.iter().map(|run| run.end).max().expect("managed memory");
+    stale::watch(first, (end.get() - first.get()) as usize);
     let restore = command_line.value("lab.restore");
     let refault = Refault {
         restore: restore.map_or(Restore::AtRead, |word| named(word, &Restore::ALL)),
@@ -38,7 +45,10 @@ pub fn set_up(command_line: &CommandLine<'_>, system: &System<Granule>) {
     let faults = command_line.value("lab.fault").into_iter().flat_map(|words| words.split(','));
     let faults: Vec<Fault> = faults.map(|word| named(word, &Fault::ALL)).collect();
     faults.iter().for_each(|fault| system.commit(*fault));
-    log::info!("lab: {refault:?}, faults {faults:?}");
+    let weak = command_line.value("lab.tlb").into_iter().flat_map(|words| words.split(','));
+    let weak: Vec<TlbFault> = weak.map(|word| named(word, &TlbFault::ALL)).collect();
+    weak.iter().for_each(|fault| system.weaken(*fault));
+    log::info!("lab: {refault:?}, faults {faults:?} {weak:?}");
 }
 
 fn named<T: Copy + Debug>(word: &str, all: &[T]) -> T {

@@ -14,7 +14,9 @@ use core::sync::atomic::Ordering;
 use arch::context::{self, Context};
 use arch::entropy::Entropy;
 use arch::features::{CpuFeatures, IdRegs};
-use arch::linear_map::{LinearMap, Table};
+use arch::linear_map::LinearMap;
+#[cfg(not(feature = "lab"))]
+use arch::linear_map::Table;
 use arch::timer::{self, Ticks};
 use arch::{cache, cpu, fp, mte, page, pmu, sysreg, tlbi, user_copy, user_run};
 use base::percpu::CpuId;
@@ -35,6 +37,8 @@ use task::Scheduler;
 
 use crate::device_memory::DeviceMemory;
 use crate::disks::Disks;
+#[cfg(feature = "lab")]
+use crate::lab::{stale, watched_table::WatchedTable};
 #[cfg(feature = "trace")]
 use crate::trace;
 use crate::{console, heap, panic, power, smp};
@@ -148,14 +152,20 @@ impl PhysMem for Granule {
     }
 
     fn zero_frame(&self, pfn: Pfn) {
+        #[cfg(feature = "lab")]
+        stale::reused(pfn, 1);
         page::zero(self.linear_map.frame(pfn).into(), self.features.mops);
     }
 
     fn zero_frames(&self, first: Pfn, nr_frames: u32) {
+        #[cfg(feature = "lab")]
+        stale::reused(first, nr_frames);
         page::zero(self.linear_map.run(first, nr_frames), self.features.mops);
     }
 
     fn copy_frame(&self, dst: Pfn, src: Pfn) {
+        #[cfg(feature = "lab")]
+        stale::reused(dst, 1);
         let (dst, src) = (self.linear_map.frame(dst), self.linear_map.frame(src));
         page::copy(dst, src, self.features.mops);
     }
@@ -219,10 +229,14 @@ impl TagMem for Granule {
     }
 
     fn zero_frame_and_tags(&self, pfn: Pfn) {
+        #[cfg(feature = "lab")]
+        stale::reused(pfn, 1);
         mte::zero_frames_and_tags(self.linear_map.frame(pfn).into(), self.features.mops);
     }
 
     fn zero_frames_and_tags(&self, first: Pfn, nr_frames: u32) {
+        #[cfg(feature = "lab")]
+        stale::reused(first, nr_frames);
         mte::zero_frames_and_tags(self.linear_map.run(first, nr_frames), self.features.mops);
     }
 
@@ -236,11 +250,20 @@ impl TagMem for Granule {
 }
 
 impl PteMem for Granule {
+    #[cfg(not(feature = "lab"))]
     type Table<'m> = Table<'m>;
+    #[cfg(feature = "lab")]
+    type Table<'m> = WatchedTable<'m>;
 
+    #[cfg(not(feature = "lab"))]
     #[inline(always)]
     fn table(&self, table: Pfn) -> Table<'_> {
         self.linear_map.table(table)
+    }
+
+    #[cfg(feature = "lab")]
+    fn table(&self, pfn: Pfn) -> WatchedTable<'_> {
+        WatchedTable { pfn, table: self.linear_map.table(pfn) }
     }
 
     fn publish(&self) {
@@ -254,11 +277,15 @@ impl Tlb for Granule {
     }
 
     fn invalidate(&self, what: Invalidate, reach: Reach) -> TlbiCount {
+        #[cfg(feature = "lab")]
+        stale::started(self.cpu(), what, reach);
         tlbi::invalidate(what, reach, &self.features)
     }
 
     fn complete(&self, reach: Reach) {
         tlbi::complete(reach);
+        #[cfg(feature = "lab")]
+        stale::completed(self.cpu(), reach);
     }
 
     fn nr_asids(&self) -> u32 {
@@ -266,11 +293,15 @@ impl Tlb for Granule {
     }
 
     fn activate(&self, root: Pfn, asid: Asid) {
+        #[cfg(feature = "lab")]
+        stale::activated(self.cpu(), root, asid);
         tlbi::activate(self.linear_map.frame(root), asid);
     }
 
     fn deactivate(&self) {
         tlbi::deactivate();
+        #[cfg(feature = "lab")]
+        stale::deactivated(self.cpu());
     }
 
     fn sets_access_flag(&self) -> bool {
@@ -500,6 +531,9 @@ impl Threads for Granule {
     }
 
     fn switch(&self, from: &Context, to: &Context) {
+        // It waits for what this CPU has started.
+        #[cfg(feature = "lab")]
+        stale::completed(self.cpu(), Reach::Broadcast);
         context::switch(from, to);
     }
 

@@ -32,7 +32,15 @@ fn machine_of(seed: u64, nr_cpus: usize) -> SimConfig {
     let judges_new_mappings = dice.one_in(2) && is_complete;
     // So few that they are given out again and again, once there are some processes.
     let nr_asids = if seed % 3 == 0 { 11 } else { 1 << 16 };
-    SimConfig { nr_cpus, hw_access_flag, hw_dirty, judges_new_mappings, nr_asids, ..config(seed) }
+    SimConfig {
+        nr_cpus,
+        hw_access_flag,
+        hw_dirty,
+        judges_new_mappings,
+        judges_unmapped_stores: is_complete,
+        nr_asids,
+        ..config(seed)
+    }
 }
 
 /// Lets anonymous memory have the sizes of folios that the seed chooses.
