@@ -31,7 +31,7 @@ const PANIC_STATUS: i32 = 101;
 const SMALL_RAM: u64 = 32;
 const LARGE_DEMO: u64 = 40;
 
-const SCENARIOS: [Scenario; 18] = [
+const SCENARIOS: [Scenario; 20] = [
     Scenario { name: "panic_is_symbolised", run: panic_is_symbolised },
     Scenario { name: "kernel_fault_is_symbolised", run: kernel_fault_is_symbolised },
     Scenario { name: "hang_is_caught", run: hang_is_caught },

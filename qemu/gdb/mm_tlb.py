@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""This file is `mm-tlb`: which address space each CPU uses, and invalidations that are not complete."""
+"""This file is `mm-tlb`: which address space each CPU uses, and where each has run."""
 
 import argparse
 
@@ -8,12 +8,12 @@ from granule.command import Command, attempt, bounded
 
 # TTBR0_EL1: ASID in bits 63:48, table in bits 47:1 (Arm ARM D24.2.200).
 TABLE = (1 << 48) - 2
-EVENTS = ("tlbi_page", "tlbi_range", "tlbi_asid", "tlb_dsb", "tlb_elided")
+EVENTS = ("tlbi_page", "tlbi_range", "tlbi_asid", "tlbi_local", "tlb_dsb", "tlb_elided")
 
 
 class MmTlb(Command):
-    """Show the ASID and root table that each CPU uses, address spaces in which a batch of reclaim has issued
-    invalidations and not completed them, and what was invalidated so far.
+    """Show the ASID and root table that each CPU uses, the CPUs that may have translations of each address
+    space, and what was invalidated so far.
 
     mm-tlb
 
@@ -22,29 +22,32 @@ class MmTlb(Command):
     name = "mm-tlb"
 
     def run(self, args: argparse.Namespace) -> None:
-        roots = {own.number: own.root for own in space.spaces()}
+        roots = {own.root: own for own in space.spaces()}
         with machine.each_cpu() as cpus:
             for number, cpu in enumerate(cpus):
                 cpu.switch()
                 attempt(f"cpu {number}", lambda: print(f"  cpu {number}: {_user_half(roots)}"))
         for own in bounded(space.spaces()):
-            opened, closed = own.tickets()
-            if opened != closed:
-                print(f"  mm {own.number}: {opened - closed} batches issued and not complete")
+            asid, cpus = own.residency()
+            ran_on = [str(cpu) for cpu in range(32) if cpus >> cpu & 1]
+            if ran_on:
+                print(f"  mm {own.number}: ASID {asid}, ran on cpu {', '.join(ran_on)}")
         totals = counters.events()
         print("  " + ", ".join(f"{name} {totals[name]}" for name in EVENTS if name in totals))
 
 
-def _user_half(roots: dict[int, int]) -> str:
+def _user_half(roots: dict[int, space.Space]) -> str:
     """Says what the selected CPU translates user addresses with."""
     value = machine.register("TTBR0_EL1")
     asid, table = value >> space.ASID_SHIFT, (value & TABLE) >> machine.PAGE_SHIFT
     if asid == 0:
         return "no address space"
-    if asid not in roots:
+    if table not in roots:
         return f"ASID {asid}, table {table:#x}: of no address space that lives"
-    wrong = "" if roots[asid] == table else f", corrupt: its root is {roots[asid]:#x}"
-    return f"mm {asid} (ASID), root table {table:#x}{wrong}"
+    own = roots[table]
+    known, _ = own.residency()
+    wrong = "" if known == asid else f", corrupt: its ASID is {known}"
+    return f"mm {own.number}, ASID {asid}, root table {table:#x}{wrong}"
 
 
 MmTlb()

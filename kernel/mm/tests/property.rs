@@ -31,7 +31,7 @@ fn machine_of(seed: u64, nr_cpus: usize) -> SimConfig {
     let is_complete = tlb_policy_of(seed) != TlbPolicy::Generation;
     let judges_new_mappings = dice.one_in(2) && is_complete;
     // So few that they are given out again and again, once there are some processes.
-    let nr_asids = if seed % 3 == 0 { 11 } else { 1 << 16 };
+    let nr_asids = if seed.is_multiple_of(3) { 11 } else { 1 << 16 };
     SimConfig {
         nr_cpus,
         hw_access_flag,

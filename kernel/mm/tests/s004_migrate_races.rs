@@ -75,7 +75,7 @@ fn discard_while_collected(fault: Option<Fault>, nr: u64, range: u64) {
     let mut third = thread_of(&p, CPU2);
     let discard = world.machine.spawn_on(CPU2, move || {
         third.advise(pages(4), Advice::DontNeed);
-        third.world.assert_no_stale(third.mm.id());
+        third.world.assert_no_stale(&third.mm);
     });
     migrate.join().unwrap();
     discard.join().unwrap();

@@ -24,8 +24,8 @@ const NR_PAGES: u64 = 6;
 /// A machine whose features the seed chooses; on some, ASIDs run out.
 fn world_of(seed: u64) -> World {
     let hw_access_flag = seed % 4 != 3;
-    let hw_dirty = hw_access_flag && seed % 2 == 0;
-    let nr_asids = if seed % 5 == 0 { 11 } else { 1 << 16 };
+    let hw_dirty = hw_access_flag && seed.is_multiple_of(2);
+    let nr_asids = if seed.is_multiple_of(5) { 11 } else { 1 << 16 };
     // fork maps pages anew; what is unmapped is nobody's, and reclaim may come across it.
     let machine = SimConfig {
         nr_cpus: 3,
@@ -93,7 +93,7 @@ fn s004_no_schedule_leads_through_a_translation_that_is_gone() {
         reclaim.join().unwrap();
         world.audit();
         world.assert_no_stale(&p.mm);
-        [CPU1, CPU2].map(|cpu| world.on(cpu, || world.system.deactivate()));
+        [CPU1, CPU2].iter().for_each(|cpu| world.on(*cpu, || world.system.deactivate()));
         p.exit();
         world.audit();
     });

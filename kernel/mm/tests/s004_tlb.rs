@@ -256,9 +256,9 @@ fn a_cpu_that_still_runs_it_keeps_its_translations() {
 fn more_address_spaces_than_asids_keep_apart() {
     for policy in TlbPolicy::ALL {
         let world = calm_world_of(policy, 16);
-        let mut all: Vec<_> = (0..40)
+        let mut all: Vec<_> = (0..40u64)
             .map(|n| {
-                let mut p = world.process(if n % 2 == 0 { CPU0 } else { CPU1 });
+                let mut p = world.process(if n.is_multiple_of(2) { CPU0 } else { CPU1 });
                 let page = p.map_at(Placement::Fixed(START), 2, RW).start;
                 p.write(page, 0, n);
                 p
@@ -268,7 +268,7 @@ fn more_address_spaces_than_asids_keep_apart() {
             for (n, p) in all.iter_mut().enumerate() {
                 p.verify_all();
                 p.write(START, 0, n as u64 + 100 * round);
-                if n % 5 == 0 {
+                if n.is_multiple_of(5) {
                     // Now and then one is forked, protected, swapped.
                     p.fork(p.cpu).exit();
                     p.advise(PageRange::of_len(START, 1), Advice::PageOut);

@@ -47,10 +47,10 @@ class Space:
         """Tells whether it has not been torn down."""
         return rust.option(rust.locked(self.value["tables"])) is not None
 
-    def tickets(self) -> tuple[int, int]:
-        """Returns batches of reclaim that have issued invalidations here, and that have completed them."""
-        tickets = self.value["tickets"]
-        return rust.scalar(tickets["opened"]), rust.scalar(tickets["closed"])
+    def residency(self) -> tuple[int, int]:
+        """Returns the ASID, and the CPUs that may have translations, a bit each."""
+        residency = self.value["residency"]
+        return rust.scalar(residency["context"]) & 0xFFFF, rust.scalar(residency["cpus"])
 
     def areas(self) -> Iterator[Area]:
         """Yields the areas, lowest first."""

@@ -11,7 +11,7 @@ use base::{PageRange, Pfn, VirtAddr, Vpn};
 use crate::phys_mem::PhysMem;
 use crate::pte_mem::{PteMem, PteSlot};
 use crate::sim::{Adversary, SimConfig, SimMachine};
-use crate::tlb::{Asid, Invalidate, Reach, Tlb};
+use crate::tlb::{Asid, Invalidate, LeafLevel, Reach, Tlb};
 
 pub const CPU0: CpuId = CpuId::new(0);
 pub const CPU1: CpuId = CpuId::new(1);
@@ -140,7 +140,7 @@ impl Rig {
 
 /// Last-level invalidation of `nr` pages from `first`.
 pub fn leaves(first: Vpn, nr: u64) -> Invalidate {
-    Invalidate::Leaves { asid: ASID, pages: PageRange::of_len(first, nr) }
+    Invalidate::Leaves { asid: ASID, pages: PageRange::of_len(first, nr), level: LeafLevel::Any }
 }
 
 /// All-level invalidation of `nr` pages from `first`.

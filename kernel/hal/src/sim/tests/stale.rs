@@ -14,7 +14,7 @@ use crate::phys_mem::PhysMem;
 use crate::pte_mem::PteMem;
 use crate::sim::{Adversary, SimConfig, explore};
 use crate::tag_mem::TagMem;
-use crate::tlb::{Asid, Invalidate, Reach, Tlb};
+use crate::tlb::{Asid, Invalidate, LeafLevel, Reach, Tlb};
 use crate::user_mem::FaultCause;
 
 const STALE: &str = "stale translation to pfn";
@@ -174,7 +174,11 @@ fn wrong_asid_is_caught() {
         assert_judged(STALE, || {
             clear_then_reuse(seed, |rig| {
                 let pages = PageRange::of_len(PAGE, 1);
-                rig.invalidate_all_cpus(Invalidate::Leaves { asid: Asid(8), pages });
+                rig.invalidate_all_cpus(Invalidate::Leaves {
+                    asid: Asid(8),
+                    pages,
+                    level: LeafLevel::Any,
+                });
                 rig.invalidate_all_cpus(Invalidate::Asid(Asid(8)));
             });
         });
