@@ -2,7 +2,7 @@
 //! This file says how much is invalidated and waited for at a time.
 
 /// How invalidations are put together. The rules are the same for all; a boot option chooses, so that
-/// their costs can be compared (docs/adr/0007-tlb-generations.md).
+/// their costs can be compared (docs/adr/0008-tlb-generations.md).
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[repr(u8)]
 pub enum TlbPolicy {
