@@ -15,8 +15,10 @@ use user_tests::tags::{self, GRANULE};
 /// The call that no kernel has.
 const STOP: i64 = 4711;
 
-/// Pages that go to swap: their names, and the tag of each granule.
-const SWAPPED: [(&str, fn(usize) -> u8); 8] = [
+/// A page that goes to swap: its name, and the tag of each granule.
+type Swapped = (&'static str, fn(usize) -> u8);
+
+const SWAPPED: [Swapped; 8] = [
     ("uniform", |_| 5),
     ("repeat", |granule| granule as u8 & 0xf),
     ("aligned", |granule| tags::pseudo_random(1, granule / 8)),
