@@ -156,6 +156,23 @@ fn each_policy_costs_what_it_is_made_for() {
     assert_eq!(of(TlbPolicy::Generation), (0, 5, 1), "what waits, waits for one barrier");
 }
 
+/// More tables than a gather holds at a time; debug builds check the order of locks.
+#[test]
+fn many_tables_are_taken_out_with_one_page_in_each() {
+    for policy in TlbPolicy::ALL {
+        let world = calm_world(policy);
+        let mut p = world.process(CPU0);
+        let pages = p.map_at(Placement::Fixed(START), 40 * 512, RW);
+        pages.pages().step_by(512).for_each(|page| p.store(page.base(), page.get()).unwrap());
+        run_elsewhere_too(&p);
+        p.unmap(pages);
+        world.assert_no_stale(&p.mm);
+        world.system.settle_tlb();
+        assert_eq!(p.mm.stats().tables, 1, "{policy:?}: the root");
+        world.audit();
+    }
+}
+
 #[test]
 fn an_exit_waits_for_nobody_where_generations_count() {
     let of = |policy| {

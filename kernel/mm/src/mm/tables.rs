@@ -225,6 +225,7 @@ impl<M: Machine> Mm<M> {
     fn take_out_if_empty(&self, page: Vpn, lowest: Level, gather: &mut TlbGather<'_, M>) {
         let path = self.path_to(page, lowest);
         self.last_leaf.forget();
+        gather.make_room_for_tables(lowest as usize);
         // No reverse-map walker uses a table page while this is held.
         let _alone = self.tables.write();
         for depth in (1..=lowest as usize).rev() {

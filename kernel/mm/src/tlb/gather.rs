@@ -192,11 +192,8 @@ impl<'m, M: Machine> TlbGather<'m, M> {
     }
 
     /// Takes over a table page that was taken out of the tree, and all walks through it. Its entry
-    /// spanned `span`.
+    /// spanned `span`. There is room for it: [`TlbGather::make_room_for_tables`].
     pub(crate) fn defer_table(&mut self, table: Pfn, span: PageRange) {
-        if self.tables.is_full() {
-            self.free_some();
-        }
         self.tables.push(table);
         if self.when == Complete::Already || self.mm.system().is_weak(TlbFault::TableUnnoted) {
             return;
@@ -221,7 +218,18 @@ impl<'m, M: Machine> TlbGather<'m, M> {
     pub(crate) fn free_dead_table(&mut self, table: Pfn) {
         match self.dead {
             None => self.mm.system().free_frame(table),
-            Some(_) => self.defer_table(table, NONE),
+            Some(_) => {
+                self.make_room_for_tables(1);
+                self.defer_table(table, NONE);
+            }
+        }
+    }
+
+    /// Makes room for `nr` table pages more. Called with no lock of tables held: what waits for the TLBs
+    /// has a lock of its own, which comes first.
+    pub(crate) fn make_room_for_tables(&mut self, nr: usize) {
+        if self.tables.remaining_capacity() < nr {
+            self.free_some();
         }
     }
 
