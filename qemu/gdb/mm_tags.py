@@ -66,7 +66,7 @@ def _find(step: walk.Step, page: int, own: space.Space) -> tuple[str, list[int] 
     state = "" if step.entry.is_special else frame.word(pfn).tag_state.lower()
     if state == "untagged":
         return "the page's tags mean nothing (untagged)", None
-    is_own = machine.register("TTBR0_EL1") >> space.ASID_SHIFT == own.number
+    is_own = space.current()[1] == own.root
     user_page = page << machine.PAGE_SHIFT if is_own else None
     return f"in frame {pfn:#x}", tags.of_frame(pfn, user_page)
 

@@ -6,8 +6,6 @@ import argparse
 from granule import counters, machine, space
 from granule.command import Command, attempt, bounded
 
-# TTBR0_EL1: ASID in bits 63:48, table in bits 47:1 (Arm ARM D24.2.200).
-TABLE = (1 << 48) - 2
 EVENTS = ("tlbi_page", "tlbi_range", "tlbi_asid", "tlbi_local", "tlb_dsb", "tlb_elided")
 
 
@@ -38,8 +36,7 @@ class MmTlb(Command):
 
 def _user_half(roots: dict[int, space.Space]) -> str:
     """Says what the selected CPU translates user addresses with."""
-    value = machine.register("TTBR0_EL1")
-    asid, table = value >> space.ASID_SHIFT, (value & TABLE) >> machine.PAGE_SHIFT
+    asid, table = space.current()
     if asid == 0:
         return "no address space"
     if table not in roots:

@@ -12,7 +12,9 @@ import gdb
 from . import machine, process, roots, rust
 from .command import Problem, number
 
+# TTBR0_EL1: ASID in bits 63:48, table in bits 47:1 (Arm ARM D24.2.200).
 ASID_SHIFT = 48
+TABLE = (1 << 48) - 2
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,17 @@ def spaces() -> Iterator[Space]:
 
 
 def by_number(wanted: int) -> Space:
-    """Returns the address space with a number, which is its ASID."""
+    """Returns the address space with a number."""
     found = next((space for space in spaces() if space.number == wanted), None)
     if found is None:
         raise Problem(f"there is no address space {wanted}")
     return found
+
+
+def current() -> tuple[int, int]:
+    """Returns the ASID and the root table that the selected CPU translates user addresses with."""
+    value = machine.register("TTBR0_EL1")
+    return value >> ASID_SHIFT, (value & TABLE) >> machine.PAGE_SHIFT
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
@@ -108,7 +116,10 @@ def chosen(args: argparse.Namespace) -> Space:
         return by_number(args.mm)
     if args.pid is not None:
         return Space(process.by_pid(args.pid).mm)
-    asid = machine.register("TTBR0_EL1") >> ASID_SHIFT
+    asid, table = current()
     if asid == 0:
         raise Problem("this CPU uses no address space: choose one with --pid or --mm (mm-ps lists them)")
-    return by_number(asid)
+    found = next((space for space in spaces() if space.root == table), None)
+    if found is None:
+        raise Problem(f"this CPU uses table {table:#x}, of no address space that lives")
+    return found
