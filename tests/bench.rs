@@ -66,7 +66,7 @@ fn bench_prints_linux(lab: &Lab, cpus: u32) -> Result<(), Failed> {
 }
 
 fn run_is_drawn(lab: &Lab, cpus: u32) -> Result<(), Failed> {
-    let program = lab.programs()?.path("argv_names_the_program").display().to_string();
+    let program = lab.programs()?.path("echo").display().to_string();
     let mut files = Scratch::new()?;
     let svg = files.file("run.svg").display().to_string();
     let run = lab.xtask(cpus, &["run", "--machine", "no-disk", "--svg", &svg], &[&program])?;

@@ -149,6 +149,7 @@ fn reused_thread_runs_with_the_user_state_of_its_job() {
     explore(0..NR_SEEDS, |seed| {
         run(seed, |sched| {
             let system = System::new(sched.machine().clone());
+            sched.set_memory(Arc::clone(&system));
             let nr_done = Arc::new(AtomicU64::new(0));
             let user = |tls| {
                 let mm = Mm::new(&system).unwrap();
