@@ -88,7 +88,9 @@ impl<M: Machine> System<M> {
         while area.nr_in_use() != 0 {
             match self.bring_all_back(area, ahead, should_stop)? {
                 // What is left belongs to processes that are going away on other CPUs.
-                0 => relax(),
+                0 if area.nr_in_use() != 0 => relax(),
+                // The cache had the last of it.
+                0 => {}
                 _ => self.count(MmEvent::SwapoffRound, 1),
             }
             if self.commits(Fault::SwapoffVisitsOnce) {
