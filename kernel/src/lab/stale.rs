@@ -85,7 +85,23 @@ struct Oracle {
     stale: Vec<Stale>,
     active: [Option<Pfn>; MAX_CPUS],
     /// Whole address spaces that a CPU is making everybody forget.
-    whole: [Vec<(Option<Asid>, Reach)>; MAX_CPUS],
+    whole: [Vec<Whole>; MAX_CPUS],
+}
+
+/// A whole address space that is being forgotten, or all of them.
+#[derive(Clone, Copy)]
+struct Whole {
+    asid: Option<Asid>,
+    reach: Reach,
+    /// Nobody has used it since this was started: no TLB gets more of it, so what is cleared from here
+    /// on is forgotten as well. The teardown of a dead address space relies on that.
+    is_idle: bool,
+}
+
+impl Whole {
+    fn is_of(&self, asid: u16) -> bool {
+        self.asid.is_none_or(|own| own.0 == asid)
+    }
 }
 
 /// The oracle. Its lock is like the console's: taken under any other, and nothing is taken under it.
@@ -147,8 +163,14 @@ impl Oracle {
             return;
         }
         let pages = PageRange::of_len(page, 1 << (9 * (3 - level)));
+        let started_by = |reach| {
+            let is_covered =
+                |whole: &Whole| whole.is_idle && whole.is_of(asid) && whole.reach == reach;
+            let by = (0..MAX_CPUS).filter(|cpu| self.whole[*cpu].iter().any(is_covered));
+            by.fold(0, |bits, cpu| bits | 1 << cpu)
+        };
+        let (broadcast_by, local_by) = (started_by(Reach::Broadcast), started_by(Reach::Local));
         let asid = Asid(asid);
-        let (broadcast_by, local_by) = (0, 0);
         self.stale.push(Stale { asid, pages, first, is_table, cpus, broadcast_by, local_by });
     }
 
@@ -159,12 +181,22 @@ impl Oracle {
                 Reach::Local => stale.local_by |= 1 << cpu.get(),
             }
         }
+        let asid = match what {
+            Invalidate::Asid(asid) => Some(asid),
+            Invalidate::All => None,
+            Invalidate::Leaves { .. } | Invalidate::Walks { .. } => return,
+        };
+        let is_idle = asid.is_some_and(|asid| !self.is_used(asid));
         let whole = &mut self.whole[cpu.get()];
-        match what {
-            Invalidate::Asid(asid) if whole.len() < MAX_WHOLE => whole.push((Some(asid), reach)),
-            Invalidate::All if whole.len() < MAX_WHOLE => whole.push((None, reach)),
-            _ => {}
+        if whole.len() < MAX_WHOLE {
+            whole.push(Whole { asid, reach, is_idle });
         }
+    }
+
+    /// Tells whether a CPU translates with an ASID.
+    fn is_used(&mut self, asid: Asid) -> bool {
+        let roots = self.active;
+        roots.into_iter().flatten().any(|root| self.table(root).is_some_and(|t| t.asid == asid.0))
     }
 
     fn completed(&mut self, cpu: CpuId, reach: Reach) {
@@ -179,14 +211,14 @@ impl Oracle {
             stale.cpus != 0
         });
         let mut done = core::mem::take(&mut self.whole[cpu.get()]);
-        done.retain(|(asid, of)| {
-            if *of == Reach::Broadcast && reach == Reach::Local {
+        done.retain(|whole| {
+            if whole.reach == Reach::Broadcast && reach == Reach::Local {
                 return true;
             }
-            let forgotten = if *of == Reach::Broadcast { u32::MAX } else { bit };
+            let forgotten = if whole.reach == Reach::Broadcast { u32::MAX } else { bit };
             let active = self.active;
             for (index, table) in self.tables.iter_mut().enumerate().filter(|(_, t)| t.cpus != 0) {
-                if asid.is_none_or(|asid| asid.0 == table.asid) {
+                if whole.is_of(table.asid) {
                     let root = Pfn::new(self.first.get() + index as u32);
                     let runs = (0..MAX_CPUS).filter(|cpu| active[*cpu] == Some(root));
                     let running = runs.fold(0, |bits, cpu| bits | 1 << cpu);
@@ -200,6 +232,8 @@ impl Oracle {
 
     fn activated(&mut self, cpu: CpuId, root: Pfn, asid: Asid) {
         self.active[cpu.get()] = Some(root);
+        let all = self.whole.iter_mut().flatten();
+        all.filter(|whole| whole.is_of(asid.0)).for_each(|whole| whole.is_idle = false);
         if let Some(table) = self.table(root) {
             (table.asid, table.cpus) = (asid.0, table.cpus | 1 << cpu.get());
         }
