@@ -1,47 +1,46 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file binds the ports of `hal` to the machine: the one place where `arch`, `drivers` and the
-//! layers above them meet.
+//! layers above them meet. What processes need beyond the memory manager's ports is in
+//! `machine/platform.rs`.
 //!
 //! Each method is one call. What it calls says why it is right.
 
 #![expect(unsafe_code, reason = "gives an adopted block to the heap")]
 
-use alloc::boxed::Box;
+mod platform;
+
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 
-use arch::context::{self, Context};
 use arch::entropy::Entropy;
 use arch::features::{CpuFeatures, IdRegs};
 use arch::linear_map::LinearMap;
 #[cfg(not(feature = "lab"))]
 use arch::linear_map::Table;
 use arch::timer::{self, Ticks};
-use arch::{cache, cpu, fp, mte, page, pmu, sysreg, tlbi, user_copy, user_run};
+use arch::{cache, cpu, mte, page, pmu, tlbi};
 use base::percpu::CpuId;
 use base::sync::{self, OnceCell};
-use base::{Pfn, PhysAddr, VirtAddr};
-use drivers::gicv3::{self, Gicv3};
-use hal::thread::OutOfKernelMemory;
+use base::{Pfn, PhysAddr};
+use drivers::gicv3::Gicv3;
 use hal::tlb::TlbiCount;
 #[cfg(feature = "trace")]
 use hal::trace::TraceEvent;
 use hal::{
-    Asid, BlockDevs, BlockOp, Clock, CopyError, CopyTicket, Cpus, DeviceId, DeviceMem, Devices,
-    DiskId, FpState, FrameCopy, Interrupt, Invalidate, IoError, IoTicket, PageTags, PhysMem,
-    PowerAction, PteMem, Reach, RunUser, Segment, TagControl, TagMem, Threads, Tlb, Trace,
-    TraceKind, Trap, UserFault, UserMem, UserRegs, Wait, WaitChannel,
+    Asid, BlockDevs, BlockOp, Clock, CopyError, CopyTicket, Cpus, DeviceId, DeviceMem, DiskId,
+    FrameCopy, Invalidate, IoError, IoTicket, PageTags, PhysMem, PteMem, Reach, Segment, TagMem,
+    Threads, Tlb, Trace, TraceKind, Wait, WaitChannel,
 };
 use task::Scheduler;
 
 use crate::device_memory::DeviceMemory;
 use crate::disks::Disks;
+use crate::heap;
 #[cfg(feature = "lab")]
 use crate::lab::{stale, watched_table::WatchedTable};
 #[cfg(feature = "trace")]
-use crate::trace;
-use crate::{console, heap, panic, power, smp};
+use crate::{console, trace};
 
 /// The machine this kernel runs on.
 pub struct Granule {
@@ -436,166 +435,4 @@ static SCHEDULER: OnceCell<&'static Scheduler<Granule>> = OnceCell::new();
 /// Lets the scheduler decide from now on.
 pub fn set_scheduler(scheduler: &'static Scheduler<Granule>) {
     SCHEDULER.set(scheduler);
-}
-
-impl RunUser for Granule {
-    fn run_user(&self, regs: &mut UserRegs) -> Trap {
-        user_run::run_user(regs)
-    }
-
-    fn load_fp(&self, fp: &FpState) {
-        fp::load(fp);
-    }
-
-    fn save_fp(&self, fp: &mut FpState) {
-        fp::save(fp);
-    }
-
-    fn load_tls(&self, tls: u64) {
-        user_run::load_tls(tls);
-    }
-
-    fn save_tls(&self) -> u64 {
-        user_run::save_tls()
-    }
-
-    fn load_tag_control(&self, control: TagControl) {
-        if self.features.has_tags() {
-            user_run::load_tag_control(control);
-        }
-    }
-
-    fn take_async_tag_fault(&self) -> bool {
-        self.features.has_tags() && user_run::take_async_tag_fault()
-    }
-
-    fn hwcaps(&self) -> (u64, u64) {
-        self.hwcaps
-    }
-}
-
-impl UserMem for Granule {
-    fn read_user(&self, from: VirtAddr, buf: &mut [u8]) -> Result<(), UserFault> {
-        user_copy::read(self.has_tags(), from, buf)
-    }
-
-    fn write_user(&self, to: VirtAddr, buf: &[u8]) -> Result<(), UserFault> {
-        user_copy::write(self.has_tags(), to, buf)
-    }
-
-    fn read_user_to_frame(
-        &self,
-        from: VirtAddr,
-        to: PhysAddr,
-        len_bytes: usize,
-    ) -> Result<(), UserFault> {
-        user_copy::read_to_frame(self.has_tags(), &self.linear_map, from, to, len_bytes)
-    }
-
-    fn write_user_from_frame(
-        &self,
-        to: VirtAddr,
-        from: PhysAddr,
-        len_bytes: usize,
-    ) -> Result<(), UserFault> {
-        user_copy::write_from_frame(self.has_tags(), &self.linear_map, to, from, len_bytes)
-    }
-
-    fn zero_user(&self, at: VirtAddr, len_bytes: usize) -> Result<(), UserFault> {
-        user_copy::zero(self.has_tags(), at, len_bytes)
-    }
-
-    fn load_user_u32(&self, at: VirtAddr) -> Result<u32, UserFault> {
-        user_copy::load_u32(self.has_tags(), at)
-    }
-
-    fn compare_exchange_user_u32(
-        &self,
-        at: VirtAddr,
-        current: u32,
-        new: u32,
-    ) -> Result<u32, UserFault> {
-        user_copy::compare_exchange_u32(self.has_tags(), at, current, new)
-    }
-}
-
-impl Threads for Granule {
-    type Context = Context;
-
-    fn new_context(&self, entry: Box<dyn FnOnce() + Send>) -> Result<Context, OutOfKernelMemory> {
-        Context::new(entry)
-    }
-
-    fn boot_context(&self) -> Context {
-        Context::running()
-    }
-
-    fn switch(&self, from: &Context, to: &Context) {
-        // It waits for what this CPU has started.
-        #[cfg(feature = "lab")]
-        stale::completed(self.cpu(), Reach::Broadcast);
-        context::switch(from, to);
-    }
-
-    fn take_interrupt(&self) -> Option<Interrupt> {
-        let taken = gicv3::acknowledge()?;
-        let number = taken.number();
-        let interrupt = if number == gicv3::KICK {
-            panic::stop_if_panicking();
-            Interrupt::Kick
-        } else if number == self.interrupts.timer {
-            self.set_timer(None);
-            Interrupt::Timer
-        } else if Some(number) == self.interrupts.console {
-            console::take_input();
-            Interrupt::Console
-        } else if let Some(disk) = self.disks.complete(self, number) {
-            Interrupt::Disk(disk)
-        } else {
-            Interrupt::Unexpected(number)
-        };
-        taken.end();
-        Some(interrupt)
-    }
-
-    fn is_interrupt_pending(&self) -> bool {
-        // Bit 7: an IRQ (Arm ARM D24.2.88).
-        sysreg::isr_el1() & 1 << 7 != 0
-    }
-
-    fn wait_for_interrupt(&self) {
-        cpu::wait_for_interrupt();
-    }
-
-    fn kick(&self, cpu: CpuId) {
-        smp::kick(cpu);
-    }
-
-    fn set_timer(&self, deadline_ns: Option<u64>) {
-        let tick = self.has_tick.then(|| self.now_ns() + TICK_NS);
-        let first = [deadline_ns, tick].into_iter().flatten().min();
-        self.ticks.set_timer(first);
-    }
-}
-
-impl Devices for Granule {
-    fn console_write(&self, bytes: &[u8]) {
-        console::write(bytes);
-    }
-
-    fn console_read(&self, buf: &mut [u8]) -> usize {
-        console::read(buf)
-    }
-
-    fn power(&self, action: PowerAction) -> ! {
-        power::act(action)
-    }
-
-    fn entropy(&self, buf: &mut [u8]) {
-        self.entropy.fill(buf);
-    }
-
-    fn epoch_offset_ns(&self) -> u64 {
-        self.epoch_offset_ns
-    }
 }

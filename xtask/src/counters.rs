@@ -7,26 +7,19 @@ pub mod format;
 pub mod sample;
 
 use std::path::PathBuf;
-use std::process::Stdio;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use crate::build::Checks;
 use crate::error::Error;
-use crate::guest::{Guest, Setup};
-use crate::lines::Piece;
-use crate::marked::Marked;
+use crate::guest::Setup;
+use crate::marked;
 use crate::options::{Defaults, GuestOptions};
 use crate::run;
-use crate::scratch::Scratch;
-use crate::watchdog::{Ending, Limits};
+use crate::watchdog::Ending;
 use catalogue::Catalogue;
 use format::Zeroes;
 use sample::{MARKS, Sample};
-
-/// How long the guest may be silent.
-const SILENCE: Duration = Duration::from_secs(60);
 
 const DEFAULTS: Defaults = Defaults { machine: "demo", checks: Checks::Release, program: "demo" };
 
@@ -115,17 +108,8 @@ impl Counters {
 
 /// Boots a guest and returns what it counted; the rest of its output goes to standard error.
 fn counters_of(setup: &Setup) -> Result<(Sample, Ending), Error> {
-    let guest = Guest::prepare(setup, Scratch::new()?, None)?;
-    let limits = Limits { silence: Some(SILENCE), ..Limits::default() };
-    let mut marked = Marked::new(MARKS);
-    let ending = guest.run(Stdio::null(), &limits, &mut |piece| {
-        let (Piece::Line(line) | Piece::Fragment(line)) = piece;
-        let line = String::from_utf8_lossy(&line);
-        if !marked.take(&line) {
-            eprintln!("{}", line.trim_end());
-        }
-    })?;
-    match marked.into_last() {
+    let (last, ending) = marked::last_block(setup, MARKS)?;
+    match last {
         Some(lines) => Ok((Sample::of_lines(&lines), ending)),
         None => Err(Error::NoCounters(format!("the guest's output ({ending})"))),
     }

@@ -1,6 +1,38 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file takes what stands between two marks out of a guest's output.
 
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::guest::{Guest, Setup};
+use crate::lines::Piece;
+use crate::scratch::Scratch;
+use crate::watchdog::{Ending, Limits};
+
+/// How long the guest may be silent.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Boots a guest and returns the lines of its last complete block; the rest of its output goes to
+/// standard error.
+///
+/// # Errors
+///
+/// When the guest cannot be started.
+pub fn last_block(setup: &Setup, marks: Marks) -> Result<(Option<Vec<String>>, Ending), Error> {
+    let guest = Guest::prepare(setup, Scratch::new()?, None)?;
+    let limits = Limits { silence: Some(SILENCE), ..Limits::default() };
+    let mut marked = Marked::new(marks);
+    let ending = guest.run(Stdio::null(), &limits, &mut |piece| {
+        let (Piece::Line(line) | Piece::Fragment(line)) = piece;
+        let line = String::from_utf8_lossy(&line);
+        if !marked.take(&line) {
+            eprintln!("{}", line.trim_end());
+        }
+    })?;
+    Ok((marked.into_last(), ending))
+}
+
 /// The lines that open and close a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Marks {

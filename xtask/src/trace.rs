@@ -9,26 +9,19 @@ pub mod stacks;
 pub mod svg;
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
 
 use clap::Args;
 
 use crate::build::{Checks, Variant};
 use crate::error::Error;
-use crate::guest::{Guest, Setup};
-use crate::lines::Piece;
-use crate::marked::Marked;
+use crate::guest::Setup;
+use crate::marked;
 use crate::options::{Defaults, GuestOptions};
 use crate::run;
-use crate::scratch::Scratch;
-use crate::watchdog::{Ending, Limits};
+use crate::watchdog::Ending;
 use crate::workspace;
 use log::{Log, MARKS};
 use stacks::Stacks;
-
-/// How long the guest may be silent.
-const SILENCE: Duration = Duration::from_secs(60);
 
 const DEFAULTS: Defaults = Defaults { machine: "demo", checks: Checks::Release, program: "demo" };
 
@@ -98,17 +91,8 @@ fn write(dir: &Path, name: &str, text: &str) -> Result<(), Error> {
 
 /// Boots a guest and returns its last trace; the rest of its output goes to standard error.
 fn log_of(setup: &Setup) -> Result<(Log, Ending), Error> {
-    let guest = Guest::prepare(setup, Scratch::new()?, None)?;
-    let limits = Limits { silence: Some(SILENCE), ..Limits::default() };
-    let mut marked = Marked::new(MARKS);
-    let ending = guest.run(Stdio::null(), &limits, &mut |piece| {
-        let (Piece::Line(line) | Piece::Fragment(line)) = piece;
-        let line = String::from_utf8_lossy(&line);
-        if !marked.take(&line) {
-            eprintln!("{}", line.trim_end());
-        }
-    })?;
-    match marked.into_last() {
+    let (last, ending) = marked::last_block(setup, MARKS)?;
+    match last {
         Some(lines) => Ok((Log::of_lines(&lines), ending)),
         None => Err(Error::NoTrace(ending.to_string())),
     }
