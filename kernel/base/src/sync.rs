@@ -250,7 +250,7 @@ pub fn notify() {
 #[cfg(all(test, not(shuttle)))]
 mod tests {
     use super::*;
-    use crate::lock_level::{Cluster, Lru};
+    use crate::lock_level::{Cluster, LockLevel, Lru};
     use std::sync::Arc;
 
     #[test]
@@ -275,7 +275,11 @@ mod tests {
             let _outer = outer.lock();
         }));
         let message = *caught.unwrap_err().downcast::<std::string::String>().unwrap();
-        assert_eq!(message, "lock order: Cluster (15) taken under Lru (19)");
+        let (outer, inner) = (Cluster::RANK, Lru::RANK);
+        assert_eq!(
+            message,
+            std::format!("lock order: Cluster ({outer}) taken under Lru ({inner})")
+        );
     }
 
     #[test]

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file tests sleeping and waking, alone and under the sleeping locks built on it.
 
+use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::SeqCst;
 
-use base::lock_level::Lru;
+use base::lock_level::{LockLevel, Lru};
 use base::sync::atomic::{AtomicBool, AtomicU64};
 use base::sync::{SpinLock, relax};
 
@@ -103,7 +104,7 @@ fn condition_may_not_wait_for_a_lock() {
             });
         });
         let lru = SpinLock::<(), Lru>::new(());
-        assert_judged("Lru (19) taken under WaitQueue", || {
+        assert_judged(&format!("Lru ({}) taken under WaitQueue", Lru::RANK), || {
             machine.sleep_until(channel, &mut || {
                 drop(lru.lock());
                 true
