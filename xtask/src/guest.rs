@@ -97,6 +97,11 @@ impl Guest {
         &self.line
     }
 
+    /// Has QEMU write the PC of each instruction to a file.
+    pub fn log_instructions(&mut self, log: &Path) {
+        self.line.log_instructions(log);
+    }
+
     /// Runs the guest to its end. `sink` gets its output, backtraces symbolised.
     ///
     /// # Errors

@@ -114,6 +114,13 @@ impl CommandLine {
         self.0.iter().any(|own| own == argument)
     }
 
+    /// Has QEMU write a line with the PC of each instruction, `Trace ...`, to a file. One instruction
+    /// is translated at a time, and none runs on into the next unlogged.
+    pub fn log_instructions(&mut self, log: &Path) {
+        self.push(["-accel", "tcg,one-insn-per-tb=on", "-d", "exec,nochain"]);
+        self.push(["-D".as_ref(), log.as_os_str()]);
+    }
+
     fn push<S: AsRef<OsStr>>(&mut self, arguments: impl IntoIterator<Item = S>) {
         self.0.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
     }

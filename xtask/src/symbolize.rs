@@ -7,6 +7,7 @@
 //! Frames are return addresses, but for the first one after a fault: that is where the fault
 //! happened, as the register `pc` says, printed before.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use addr2line::Loader;
@@ -17,7 +18,7 @@ use crate::workspace;
 pub struct Symbols {
     elf: PathBuf,
     /// Loaded at the first backtrace; `None` inside when the ELF has no readable symbols.
-    loader: Option<Option<Loader>>,
+    loader: OnceCell<Option<Loader>>,
     /// The `pc` of a fault, if registers were printed.
     pc: Option<u64>,
 }
@@ -33,7 +34,18 @@ struct Location {
 impl Symbols {
     /// Prepares to read the symbols of `elf`.
     pub fn of(elf: &Path) -> Self {
-        Self { elf: elf.to_owned(), loader: None, pc: None }
+        Self { elf: elf.to_owned(), loader: OnceCell::new(), pc: None }
+    }
+
+    /// Returns the function of an instruction, without those inlined into it, and the line that it comes
+    /// from: the innermost one in this workspace.
+    pub fn function_and_line(&self, address: u64) -> Option<(String, String)> {
+        let loader = self.loader.get_or_init(|| Loader::new(&self.elf).ok()).as_ref()?;
+        let locations = locate(loader, address);
+        let function = locations.last()?.function.clone();
+        let mut lines = locations.into_iter().filter_map(|location| location.line);
+        let own = lines.find(|line| !line.starts_with("library/") && !line.contains("/.cargo/"));
+        Some((function, own.unwrap_or_else(|| String::from("(elsewhere)"))))
     }
 
     /// Rewrites a line of output if it is a frame of a backtrace.
@@ -42,8 +54,7 @@ impl Symbols {
         self.pc = parse_pc(line).or(self.pc);
         let (number, address) = parse_frame(line)?;
         let address = self.instruction(number, address);
-        let elf = &self.elf;
-        let loader = self.loader.get_or_insert_with(|| Loader::new(elf).ok()).as_ref()?;
+        let loader = self.loader.get_or_init(|| Loader::new(&self.elf).ok()).as_ref()?;
         let locations = locate(loader, address);
         (!locations.is_empty()).then(|| render(line, &locations))
     }

@@ -118,7 +118,7 @@ pub fn page_out(range: Range<usize>) {
     let len_bytes = range.end - range.start;
     for _ in 0..NR_TRIES {
         memory::madvise(range.start, len_bytes, libc::MADV_PAGEOUT).expect("MADV_PAGEOUT");
-        if range.clone().step_by(PAGE).all(|page| place(page) == Place::Swap) {
+        if places(range.clone()).iter().all(|place| *place == Place::Swap) {
             return;
         }
         std::thread::yield_now();

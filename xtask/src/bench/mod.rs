@@ -2,6 +2,7 @@
 //! This file measures: it boots the benchmark, here and on Linux (`cargo xtask bench`).
 
 pub mod chart;
+mod functions;
 pub mod gate;
 pub mod guests;
 pub mod record;
@@ -10,6 +11,7 @@ pub mod rows;
 pub mod table;
 
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -46,7 +48,8 @@ pub struct Bench {
     /// Measure every section
     #[arg(long, conflicts_with = "rows")]
     all: bool,
-    /// Measure another kernel too, in the same emulator
+    /// Measure another kernel too, in the same emulator; without rows: every section, and
+    /// docs/PERFORMANCE.md is written
     #[arg(long, value_name = "KERNEL")]
     peer: Option<Peer>,
     /// Take the other kernel's numbers from a file that --json has written: it has not changed
@@ -69,6 +72,10 @@ pub struct Bench {
     /// Write the counts of this kernel to tests/gate.toml
     #[arg(long, conflicts_with_all = ["rows", "all", "peer"])]
     update_gate: bool,
+    /// Count where the instructions of a row go, as pageout/4K or fault/2M+mte, by functions and lines
+    /// of the kernel (QEMU 8.1 or newer; takes a minute)
+    #[arg(long, value_name = "ROW", conflicts_with_all = ["rows", "all", "peer", "from", "update_gate"])]
+    profile: Option<String>,
     #[command(flatten)]
     guest: GuestOptions,
     /// Prepare everything and print the QEMU commands instead of running them
@@ -100,6 +107,9 @@ impl Bench {
         if let Some(path) = &self.from {
             return self.finish(&read(path)?);
         }
+        if let Some(row) = &self.profile {
+            return self.profile(row);
+        }
         let boots = self.boots()?;
         let peer = self.peer_from.as_deref().map(read).transpose()?.and_then(|past| past.linux);
         let setup = self.guest.setup(DEFAULTS, run::needs(self.dry_run), &[])?;
@@ -114,11 +124,21 @@ impl Bench {
         }
         let limits = Limits { silence: Some(SILENCE), ..Limits::default() };
         let mut found = vec![Measured::default(); guests.len()];
-        for boot in &boots {
-            for ((name, setup), measured) in guests.iter().zip(&mut found) {
-                guests::measure(name, &self.of_boot(setup, boot), &limits, measured)?;
-            }
-        }
+        // Each kernel has a processor of the host to itself: what is counted does not depend on it.
+        thread::scope(|scope| {
+            let guests = guests.iter().zip(&mut found);
+            let runs: Vec<_> = guests
+                .map(|((name, setup), measured)| {
+                    let (boots, limits) = (&boots, &limits);
+                    scope.spawn(move || {
+                        boots.iter().try_for_each(|boot| {
+                            guests::measure(name, &self.of_boot(setup, boot), limits, measured)
+                        })
+                    })
+                })
+                .collect();
+            runs.into_iter().try_for_each(|run| run.join().expect("it does not panic"))
+        })?;
         let mut found = found.into_iter();
         self.finish(&Comparison {
             command: command(),
@@ -127,6 +147,23 @@ impl Bench {
             granule: found.next().unwrap_or_default(),
             linux: found.next().or(peer),
         })
+    }
+
+    /// Prints where the instructions of a row go.
+    fn profile(&self, row: &str) -> Result<u8, Error> {
+        if !functions::is_row(row) {
+            return Err(Error::UnknownRow(row.to_owned()));
+        }
+        let mut setup = guests::granule(&self.guest.setup(DEFAULTS, run::needs(false), &[])?);
+        setup.init_args = vec![row.to_owned()];
+        let limits = Limits { silence: Some(SILENCE), ..Limits::default() };
+        print!("{}", functions::profile(&setup, PROGRAM, &limits)?);
+        Ok(0)
+    }
+
+    /// Returns whether every row is measured on both kernels: what docs/PERFORMANCE.md is made of.
+    fn is_comparison(&self) -> bool {
+        self.rows.is_empty() && self.peer.is_some()
     }
 
     /// Divides what is asked for into boots: sections that need the same machine share one.
@@ -152,7 +189,7 @@ impl Bench {
     /// Returns the words that choose what is asked for of a section.
     fn words_of(&self, section: &Section) -> Vec<String> {
         let is_default = self.rows.is_empty() && !self.update_gate && section.is_default;
-        let is_whole = self.all || is_default;
+        let is_whole = self.all || self.is_comparison() || is_default;
         let gated: &[&str] = if self.update_gate { &gate::ROWS } else { &[] };
         let named = |name: &&str| gated.contains(name) || self.rows.iter().any(|word| word == name);
         if is_whole || named(&section.name) {
@@ -196,8 +233,9 @@ impl Bench {
         if let Some(path) = &self.svg {
             write(path, &chart::draw(comparison))?;
         }
-        if self.record {
+        if self.record || self.is_comparison() {
             record::record(comparison)?;
+            println!("written: {}", record::PAGE);
         }
         Ok(0)
     }
@@ -242,6 +280,7 @@ mod tests {
         let all = boots("--all").expect("known");
         let (four, large) = (String::from("cpus"), String::from("growth flat"));
         assert_eq!(all, [(None, standard), (Some(4), four), (None, large)]);
+        assert_eq!(boots("--peer linux").expect("known"), all);
     }
 
     #[test]

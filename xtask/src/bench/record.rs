@@ -14,7 +14,7 @@ const BEGIN: &str = "<!-- written by `cargo xtask bench --record`, from here -->
 const END: &str = "<!-- to here -->\n";
 
 /// Where things are, from the root of the repository.
-const PAGE: &str = "docs/PERFORMANCE.md";
+pub const PAGE: &str = "docs/PERFORMANCE.md";
 const NUMBERS: &str = "docs/bench/numbers.json";
 const CHART: &str = "docs/bench/chart.svg";
 

@@ -113,6 +113,8 @@ pub const SECTIONS: [Section; 8] = [
             page("refault_disk", "refault from the disk"),
             page("munmap_swapped", "munmap of swapped pages"),
             page("swapoff", "swapoff"),
+            page("disk_write", "the disk itself: pwrite, O_DIRECT, of a folio's size"),
+            page("disk_read", "the disk itself: pread, O_DIRECT, of a folio's size"),
         ],
     ),
     Section {
@@ -123,15 +125,22 @@ pub const SECTIONS: [Section; 8] = [
             "Four threads on four CPUs: instructions per page, of all CPUs together",
             &[
                 page("fault_at_once", "anonymous fault"),
+                page("copy_on_write_at_once", "copy-on-write"),
                 page("mprotect_at_once", "mprotect to read-only"),
+                page("mremap_at_once", "mremap to another address"),
                 page("munmap_at_once", "munmap"),
                 page("pageout_at_once", "MADV_PAGEOUT"),
                 page("refault_disk_at_once", "refault from the disk"),
+                page("fork_exit_smp", "fork and exit, one thread"),
+                page("swapoff_smp", "swapoff, one thread"),
+                row("thread_create_join_smp", "thread: create, end, join", Per::Once),
+                row("futex_round_trip_smp", "futex: wake and be woken, each", Per::Once),
+                row("signal_to_self_smp", "signal: tgkill, handler, sigreturn", Per::Once),
             ],
         )
     },
     Section {
-        memory_mib: Some(6 << 10),
+        memory_mib: Some(8 << 10),
         is_default: false,
         ..section(
             "growth",
@@ -144,7 +153,7 @@ pub const SECTIONS: [Section; 8] = [
         )
     },
     Section {
-        memory_mib: Some(6 << 10),
+        memory_mib: Some(8 << 10),
         is_default: false,
         ..section(
             "flat",

@@ -21,7 +21,7 @@ use crate::report;
 pub const SECTION: &str = "calls";
 
 /// Measures an operation. `None`: not on this machine.
-type Measure = fn() -> Option<u64>;
+pub type Measure = fn() -> Option<u64>;
 
 const ROWS: [(&str, Measure); 8] = [
     ("null_call", null_call),
@@ -32,6 +32,13 @@ const ROWS: [(&str, Measure); 8] = [
     ("signal_to_self", signal_to_self),
     ("access_fault_handled", access_fault),
     ("tag_fault_handled", tag_fault),
+];
+
+/// Rows that a second CPU takes part in, where there is one.
+pub const BETWEEN_CPUS: [(&str, Measure); 3] = [
+    ("thread_create_join_smp", create_and_join),
+    ("futex_round_trip_smp", round_trip),
+    ("signal_to_self_smp", signal_to_self),
 ];
 
 /// Measures the rows that were chosen.

@@ -10,9 +10,13 @@ use std::thread;
 
 use user_tests::memory::{self, Mapping, PAGE};
 use user_tests::pageout;
+use user_tests::thp::BLOCK;
 
+use crate::calls;
 use crate::choice::Choice;
 use crate::cost::{Cost, measured};
+use crate::held::Held;
+use crate::pages;
 use crate::region::{self, Region};
 use crate::report;
 
@@ -20,22 +24,37 @@ use crate::report;
 pub const SECTION: &str = "cpus";
 
 /// Does something to a part of a region.
-type Work = fn(Range<usize>);
+type Work = fn(&Part);
 
-/// Name; whether the region is filled before; work of a thread.
-const ROWS: [(&str, Prepare, Work); 5] = [
+/// A thread's part.
+struct Part {
+    range: Range<usize>,
+    /// As much address space, for what moves.
+    to: usize,
+}
+
+/// Name; how the region is before; work of a thread.
+const ROWS: [(&str, Prepare, Work); 7] = [
     ("fault_at_once", Prepare::Mapped, store),
+    ("copy_on_write_at_once", Prepare::Shared, store),
     ("mprotect_at_once", Prepare::Filled, protect),
+    ("mremap_at_once", Prepare::Filled, remap),
     ("munmap_at_once", Prepare::Filled, unmap),
     ("pageout_at_once", Prepare::Filled, page_out),
     ("refault_disk_at_once", Prepare::PagedOut, load),
 ];
+
+/// What one thread does while the other CPUs have nothing to do.
+const ALONE: [(&str, pages::Measure); 2] =
+    [("fork_exit_smp", pages::fork_and_exit), ("swapoff_smp", pages::swap_off)];
 
 /// How the region is when the threads start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Prepare {
     Mapped,
     Filled,
+    /// With a child.
+    Shared,
     PagedOut,
 }
 
@@ -53,20 +72,38 @@ pub fn print(choice: &Choice) {
             }
         }
     }
+    for (name, measure) in ALONE.into_iter().filter(|row| choice.has(SECTION, row.0)) {
+        for kind in region::kinds() {
+            if let Some(cost) = Region::new(kind).as_ref().and_then(measure) {
+                report::cost(name, kind, &cost);
+            }
+        }
+    }
+    for (name, measure) in calls::BETWEEN_CPUS.into_iter().filter(|row| choice.has(SECTION, row.0))
+    {
+        if let Some(each) = measure() {
+            report::value(name, each);
+        }
+    }
 }
 
 fn at_once(region: &Region, nr_threads: usize, prepare: Prepare, work: Work) -> Option<Cost> {
     let mapping = prepared(region, prepare)?;
     let start = Barrier::new(nr_threads + 1);
     let part = mapping.len_bytes() / nr_threads;
-    let parts = mapping.range().step_by(part).map(|from| from..from + part);
+    let target = Mapping::aligned(region.len_bytes, BLOCK, libc::PROT_NONE).expect("mmap");
+    let child = (prepare == Prepare::Shared).then(|| Held::fork(|| {}));
+    let parts = mapping
+        .range()
+        .step_by(part)
+        .map(|from| Part { range: from..from + part, to: from - mapping.start() + target.start() });
     let cost = thread::scope(|scope| {
         let threads: Vec<_> = parts
             .map(|part| {
                 let start = &start;
                 scope.spawn(move || {
                     start.wait();
-                    work(part);
+                    work(&part);
                 })
             })
             .collect();
@@ -75,6 +112,9 @@ fn at_once(region: &Region, nr_threads: usize, prepare: Prepare, work: Work) -> 
             threads.into_iter().for_each(|thread| thread.join().expect("join"));
         })
     });
+    if let Some(child) = child {
+        child.release();
+    }
     Some(cost)
 }
 
@@ -90,22 +130,26 @@ fn prepared(region: &Region, prepare: Prepare) -> Option<Mapping> {
     Some(mapping)
 }
 
-fn store(part: Range<usize>) {
-    part.step_by(PAGE).for_each(|page| memory::store(page, page as u64));
+fn store(part: &Part) {
+    part.range.clone().step_by(PAGE).for_each(|page| memory::store(page, page as u64));
 }
 
-fn load(part: Range<usize>) {
-    part.step_by(PAGE).for_each(memory::touch);
+fn load(part: &Part) {
+    part.range.clone().step_by(PAGE).for_each(memory::touch);
 }
 
-fn protect(part: Range<usize>) {
-    memory::mprotect(part.start, part.len(), libc::PROT_READ).expect("mprotect");
+fn protect(Part { range, .. }: &Part) {
+    memory::mprotect(range.start, range.len(), libc::PROT_READ).expect("mprotect");
 }
 
-fn unmap(part: Range<usize>) {
-    memory::munmap(part.start, part.len()).expect("munmap");
+fn remap(Part { range, to }: &Part) {
+    memory::remap(range.start, range.len(), *to).expect("mremap");
 }
 
-fn page_out(part: Range<usize>) {
-    memory::madvise(part.start, part.len(), libc::MADV_PAGEOUT).expect("MADV_PAGEOUT");
+fn unmap(Part { range, .. }: &Part) {
+    memory::munmap(range.start, range.len()).expect("munmap");
+}
+
+fn page_out(Part { range, .. }: &Part) {
+    memory::madvise(range.start, range.len(), libc::MADV_PAGEOUT).expect("MADV_PAGEOUT");
 }

@@ -7,6 +7,7 @@ use user_tests::{pageout, process, swap};
 
 use crate::choice::Choice;
 use crate::cost::{Cost, measured};
+use crate::disk;
 use crate::held::Held;
 use crate::region::{self, Region, load_each, store_each};
 use crate::report;
@@ -15,9 +16,9 @@ use crate::report;
 pub const SECTION: &str = "pages";
 
 /// Measures an operation. `None`: not on this machine.
-type Measure = fn(&Region) -> Option<Cost>;
+pub type Measure = fn(&Region) -> Option<Cost>;
 
-const ROWS: [(&str, Measure); 12] = [
+const ROWS: [(&str, Measure); 14] = [
     ("fault", fault),
     ("fork_exit", fork_and_exit),
     ("copy_on_write", copy_on_write),
@@ -30,12 +31,14 @@ const ROWS: [(&str, Measure); 12] = [
     ("refault_disk", refault_from_disk),
     ("munmap_swapped", unmap_swapped),
     ("swapoff", swap_off),
+    ("disk_write", disk::write),
+    ("disk_read", disk::read),
 ];
 
 /// Measures the rows that were chosen, on memory of each kind.
 pub fn print(choice: &Choice) {
     for (name, measure) in ROWS.into_iter().filter(|row| choice.has(SECTION, row.0)) {
-        for kind in region::kinds() {
+        for kind in region::kinds().filter(|kind| choice.has_kind(name, *kind)) {
             if let Some(cost) = Region::new(kind).as_ref().and_then(measure) {
                 report::cost(name, kind, &cost);
             }
@@ -44,7 +47,7 @@ pub fn print(choice: &Choice) {
 }
 
 /// Measures the first store to each page.
-pub fn fault(region: &Region) -> Option<Cost> {
+fn fault(region: &Region) -> Option<Cost> {
     let mapping = region.map();
     let own = region.own_count_of_stores();
     Some(measured(region.nr_pages(), own, || store_each(&mapping)))
@@ -53,9 +56,12 @@ pub fn fault(region: &Region) -> Option<Cost> {
 /// Measures fork with a child that ends at once, and its end.
 pub fn fork_and_exit(region: &Region) -> Option<Cost> {
     let _mapping = region.populated();
-    Some(measured(region.nr_pages(), 0, || {
-        process::fork(|| 0).wait();
-    }))
+    Some(measured(region.nr_pages(), 0, fork_once))
+}
+
+/// Forks a child that ends at once, and waits for it.
+pub fn fork_once() {
+    process::fork(|| 0).wait();
 }
 
 /// Measures a store to each page while a child has it too.
@@ -90,7 +96,7 @@ fn remap(region: &Region) -> Option<Cost> {
 }
 
 /// Measures munmap.
-pub fn unmap(region: &Region) -> Option<Cost> {
+fn unmap(region: &Region) -> Option<Cost> {
     let mapping = region.populated();
     Some(measured(region.nr_pages(), 0, || drop(mapping)))
 }
@@ -111,7 +117,7 @@ fn pageout_of_zeroes(region: &Region) -> Option<Cost> {
 }
 
 /// Asks for a mapping to be paged out, once.
-pub fn advise_pageout(mapping: &Mapping) {
+fn advise_pageout(mapping: &Mapping) {
     let (start, len_bytes) = (mapping.start(), mapping.len_bytes());
     memory::madvise(start, len_bytes, libc::MADV_PAGEOUT).expect("MADV_PAGEOUT");
 }
@@ -141,7 +147,7 @@ fn unmap_swapped(region: &Region) -> Option<Cost> {
 }
 
 /// Measures swapoff of an area that has the pages, and nearly nothing else.
-fn swap_off(region: &Region) -> Option<Cost> {
+pub fn swap_off(region: &Region) -> Option<Cost> {
     let area = swap::first_area()?;
     let _mapping = paged_out(region)?;
     let cost = measured(region.nr_pages(), 0, || swap::off(&area).expect("swapoff"));

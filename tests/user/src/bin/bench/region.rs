@@ -20,7 +20,10 @@ const OBJECT: usize = 4;
 pub struct Region {
     /// Bytes that are mapped at a time.
     pub len_bytes: usize,
-    is_tagged: bool,
+    /// Bytes of its folios.
+    pub folio_bytes: usize,
+    /// Whether it has tags.
+    pub is_tagged: bool,
     /// Has memory get folios of one size.
     _size: Vec<Setting>,
 }
@@ -36,8 +39,9 @@ impl Region {
     pub fn of_len(kind: Kind, len_bytes: usize) -> Option<Self> {
         let Kind { size, is_tagged } = kind;
         let is_possible = !is_tagged || tags::has_mte();
+        let folio_bytes = size.kib() << 10;
         let size = is_possible.then(|| size.choose()).flatten()?;
-        Some(Self { len_bytes, is_tagged, _size: size })
+        Some(Self { len_bytes, folio_bytes, is_tagged, _size: size })
     }
 
     /// Returns the number of its pages.

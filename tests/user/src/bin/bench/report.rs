@@ -17,6 +17,14 @@ pub struct Kind {
     pub is_tagged: bool,
 }
 
+impl Kind {
+    /// Returns its name in the report.
+    pub fn name(self) -> String {
+        let tags = if self.is_tagged { "+mte" } else { "" };
+        format!("{}{tags}", self.size.name())
+    }
+}
+
 /// Prints a fact about the run.
 pub fn fact(name: &str, value: &str) {
     println!("bench: {name}={value}");
@@ -29,8 +37,7 @@ pub fn value(name: &str, value: impl std::fmt::Display) {
 
 /// Prints what an operation has cost on memory of some kind.
 pub fn cost(name: &str, kind: Kind, cost: &Cost) {
-    let tags = if kind.is_tagged { "+mte" } else { "" };
-    print!("bench: {name}/{}{tags} {}", kind.size.name(), cost.each);
+    print!("bench: {name}/{} {}", kind.name(), cost.each);
     for (what, number) in [("tlbis", cost.tlbis), ("requests", cost.requests)] {
         if let Some(number) = number {
             print!(" {what}={number}");

@@ -3,10 +3,11 @@
 //! what a slot takes of memory.
 
 use user_tests::memory::{self, ANON, Mapping, PAGE, RW};
-use user_tests::{meminfo, pageout};
+use user_tests::{meminfo, pageout, swap};
 
 use crate::choice::Choice;
 use crate::counter::count;
+use crate::memory_use;
 use crate::report;
 
 /// The section's name.
@@ -35,6 +36,10 @@ pub fn print(choice: &Choice) {
     if total == 0 || free != total {
         return;
     }
+    let Some(area) = swap::first_area() else { return };
+    swap::off(&area).expect("swapoff");
+    let without = memory_use::of_kernel();
+    swap::on(&area, 0).expect("swapon");
     let others = single_pages(nr_slots);
     let mut nr_filled = 0;
     for percent in IN_USE {
@@ -48,7 +53,9 @@ pub fn print(choice: &Choice) {
         }
         report::value(&format!("slots@{percent}%"), cost());
     }
-    let bytes = meminfo::read("SwapMetadata").filter(|_| nr_filled > 0);
+    // Linux does not count it: there, what the kernel has now and had not without the area.
+    let own = meminfo::read("SwapMetadata");
+    let bytes = own.or_else(|| memory_use::of_kernel()?.checked_sub(without?));
     if let Some(bytes) = bytes {
         let each = bytes as f64 / nr_filled as f64;
         report::value("bytes_per_slot_in_use", format_args!("{each:.2}"));
