@@ -38,6 +38,10 @@ base::events! {
         SwpOutZero = "swpout_zero",
         /// Pages of zeroes swapped in without I/O.
         SwpInZero = "swpin_zero",
+        /// Pages that faults read from swap beside the one that was asked for.
+        SwapRa = "swap_ra",
+        /// Of these, those that the same faults mapped.
+        SwapRaMapped = "swap_ra_mapped",
         /// Pages that could not be read from swap.
         SwpInError = "swpin_error",
         /// Pages that could not be written to swap.

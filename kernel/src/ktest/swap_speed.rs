@@ -2,7 +2,7 @@
 //! This file compares how fast swap moves pages with how fast the disk does: the same bytes, from and to
 //! the same memory, in requests of the same size, and as many of them at once.
 //!
-//! Page-out has up to 32 requests in flight, a fault one. The disk alone is asked through the driver, with no
+//! Page-out has up to 32 requests in flight; a fault has one, of up to 32 pages that it reads ahead. The disk alone is asked through the driver, with no
 //! copy in between. Times depend on what else the host does, so each is the least of a few rounds, and a
 //! ratio is printed, not judged. What is judged is that nothing was moved twice.
 
@@ -90,7 +90,8 @@ fn round(ctx: &TestCtx, order: Order, best: &mut Times) -> Outcome {
     })?;
     best.swap_in = best.swap_in.min(back);
     let requests = count(ctx.system, MmEvent::SwapRequest) - requests;
-    expect_eq!(requests, 2 * folios.len() as u64, "a request for each folio and way");
+    let nr_back = requests - folios.len() as u64;
+    expect_eq!(nr_back <= folios.len() as u64, true, "no folio is read twice: {nr_back} requests");
     pages.pages().try_for_each(|page| check(&program, pages, page.base().get()))?;
     ctx.system.swap_off(DISK, || false).map_err(fail)
 }

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use crate::memory::{self, PAGE};
+use crate::thp::Setting;
 use crate::trial::Skip;
 
 /// Bits of /proc/self/pagemap (Linux Documentation/admin-guide/mm/pagemap.rst).
@@ -27,6 +28,15 @@ pub enum Place {
     Memory,
     /// In a swap slot, as far as the page table knows.
     Swap,
+}
+
+/// Has faults read from swap what they ask for and nothing else, as long as the setting is kept.
+///
+/// # Errors
+///
+/// Where that cannot be set.
+pub fn without_read_ahead() -> Result<Setting, Skip> {
+    Ok(Setting::at(String::from("/proc/sys/vm/page-cluster"))?.to("0"))
 }
 
 /// Returns where the page at `address` is.

@@ -30,13 +30,17 @@ impl Setting {
     ///
     /// Where there is none, or it may not be changed.
     pub fn open(name: &str) -> Result<Self, Skip> {
-        let path = format!("{DIR}/{name}");
-        let Ok(text) = fs::read_to_string(&path) else { return Err(Skip("no such THP setting")) };
+        Self::at(format!("{DIR}/{name}"))
+    }
+
+    /// Finds the setting that is the file `path`.
+    pub(crate) fn at(path: String) -> Result<Self, Skip> {
+        let Ok(text) = fs::read_to_string(&path) else { return Err(Skip("no such setting")) };
         let was = chosen(&text).to_owned();
         let setting = Self { path, was };
         match setting.write(&setting.was) {
             Ok(_) => Ok(setting),
-            Err(libc::EACCES) => Err(Skip("only root may change THP settings")),
+            Err(libc::EACCES) => Err(Skip("only root may change settings")),
             Err(error) => panic!("{}: {:?}: error {error}", setting.path, setting.was),
         }
     }

@@ -10,7 +10,7 @@
 //!    A level-2 entry without a table: a block (`block.rs`).
 //! 3. Nothing there: a zeroed page or the zero page (`anonymous.rs`), where one fits a block of
 //!    either (`block.rs`), or a page of the object (`shared.rs`). A swap entry: bring the page back
-//!    (`swap_in.rs`). A frame: set what the hardware did not, or copy (`copy_on_write.rs`).
+//!    (`swap_in.rs`), and those that are wanted next (`read_ahead.rs`). A frame: set what the hardware did not, or copy (`copy_on_write.rs`).
 //! 4. Take the table's lock and look again. If the entry is another now, somebody else was faster:
 //!    drop everything and let the program try again.
 //!
@@ -21,9 +21,11 @@ mod anonymous;
 mod block;
 mod copy_on_write;
 mod device;
+mod read_ahead;
 mod shared;
 mod stack;
 mod swap_in;
+mod swap_window;
 
 use base::Vpn;
 use hal::{Access, FaultCause, Machine, MemFault, TraceKind};

@@ -9,15 +9,17 @@
 use base::sync::stop_point;
 use base::{Order, Pfn, Vpn};
 use hal::{Access, Machine, PteSlot, PteTable};
-use pgtable::{ENTRIES_PER_TABLE, Entry, MemType, NonPresent, Pte, SwapEntry, index_of};
+use pgtable::{Entry, MemType, NonPresent, Pte, SwapEntry, index_of};
 
+use super::read_ahead::Neighbours;
+use super::swap_window::{Window, swapped};
 use super::{FaultError, Site};
 use crate::folio::{FolioFlags, FolioLock, FolioRef};
 use crate::frame::AllocMode;
 use crate::lab::Fault;
 use crate::mm::{Mapped, Mm, PageTableLock, Resident, name_neighbours};
 use crate::rmap::base_of;
-use crate::swap::{AreaRef, ReadAhead, SwapInError};
+use crate::swap::{AreaRef, SwapInError};
 use crate::thp::ThpStat;
 use crate::vma::Area;
 
@@ -51,7 +53,9 @@ impl<M: Machine> Mm<M> {
         let Some(area) = system.area_with(entry) else {
             return self.check_stale(site, table, seen, entry);
         };
-        let (folio, is_major) = match self.swap_in_largest(site, table, &area, entry) {
+        let mut neighbours = Neighbours::new();
+        let found = self.find_or_read(site, table, &area, entry, &mut neighbours);
+        let (folio, is_major) = match found {
             Ok(found) => found,
             // Somebody else has brought it back, or swapoff has: look again.
             Err(SwapInError::Stale | SwapInError::Unfit) => {
@@ -63,24 +67,41 @@ impl<M: Machine> Mm<M> {
         };
         stop_point("folio found");
         let folio = folio.lock();
-        let Some(first) = folio.swap_entry().filter(|first| first.area == entry.area) else {
-            return Ok(is_major);
-        };
-        let index = entry.slot.wrapping_sub(first.slot);
-        if index >= folio.order().nr_pages() {
-            return Ok(is_major);
-        }
+        let Some((first, index)) = place_of(&folio, entry) else { return Ok(is_major) };
         if !folio.has(FolioFlags::UPTODATE) {
             return Err(FaultError::NoContent);
         }
         system.sync_code(&folio, site.read_only_pte(folio.head()));
         self.map_swapped_pages(site, table, &area, &folio, index, first)?;
+        drop(folio);
+        if !neighbours.is_empty() {
+            self.map_neighbours(site.area, table, &area, neighbours);
+        }
         Ok(is_major)
+    }
+
+    /// Returns the folio that caches the slot, or reads it, and what is wanted next.
+    fn find_or_read<'s>(
+        &'s self,
+        site: &Site<'_, M>,
+        table: Pfn,
+        area: &AreaRef<'s, M>,
+        entry: SwapEntry,
+        neighbours: &mut Neighbours<'s, M>,
+    ) -> Result<(FolioRef<'s, M>, bool), SwapInError> {
+        if let Some(folio) = self.system().find_cached(area, entry.slot) {
+            return Ok((folio, false));
+        }
+        let window = self.window_to_read(site, table);
+        match window.len() {
+            1 => self.swap_in_largest(site, table, area, entry),
+            _ => self.read_window(site, table, area, entry, window, neighbours),
+        }
     }
 
     /// Returns the folio that caches the slot, or reads the largest that the area may have here and
     /// whose pages' entries name the slots of one aligned run.
-    fn swap_in_largest(
+    pub(super) fn swap_in_largest(
         &self,
         site: &Site<'_, M>,
         table: Pfn,
@@ -88,11 +109,6 @@ impl<M: Machine> Mm<M> {
         entry: SwapEntry,
     ) -> Result<(FolioRef<'_, M>, bool), SwapInError> {
         let system = self.system();
-        if !self.allowed_orders(site.area).is_empty()
-            && let Some(folio) = system.find_cached(area, entry.slot)
-        {
-            return Ok((folio, false));
-        }
         self.in_largest_order(site, table, entry, |order, mode| match order {
             Order::PAGE => system.swap_in_from(area, entry.slot),
             _ => system.swap_in_order(area, entry.slot, order, mode),
@@ -101,7 +117,7 @@ impl<M: Machine> Mm<M> {
 
     /// Calls `read` with the largest order that the area may have here, and for which the entries around
     /// name the slots of one aligned run; as long as it does not succeed, with smaller ones.
-    fn in_largest_order<T>(
+    pub(super) fn in_largest_order<T>(
         &self,
         site: &Site<'_, M>,
         table: Pfn,
@@ -126,26 +142,6 @@ impl<M: Machine> Mm<M> {
             }
         }
         read(Order::PAGE, AllocMode::MayReclaim)
-    }
-
-    /// Reads into the swap cache what is to be read ahead for `area`, whose pages share `table`; the mmap
-    /// lock is held. Returns how many pages it went through before there was no memory for more.
-    pub(crate) fn read_ahead(
-        &self,
-        area: &Area<M>,
-        table: Pfn,
-        ahead: &mut ReadAhead<'_, M>,
-    ) -> usize {
-        let reads = &mut ahead.reads;
-        let mut read = |&(page, entry): &(Vpn, SwapEntry)| {
-            let site = Site { area, page, access: Access::Read };
-            let read = self
-                .in_largest_order(&site, table, entry, |order, mode| reads.add(entry, order, mode));
-            read != Err(SwapInError::OutOfMemory)
-        };
-        let nr = ahead.pages.iter().take_while(|page| read(page)).count();
-        reads.finish();
-        nr
     }
 
     /// Tells whether the entries of the aligned 2^`order` pages around `page`, whose own names `entry`,
@@ -184,28 +180,47 @@ impl<M: Machine> Mm<M> {
         }
         #[cfg(feature = "lab")]
         system.restore_at_fault(folio, window.indices.clone().filter(|n| window.names(&lock, *n)));
+        let result =
+            self.map_window(&mut lock, area, folio, window, || self.swapped_pte(site, folio));
+        drop(lock);
+        system.lru().mark_accessed(system, folio.id());
+        result.map(|_| ())
+    }
+
+    /// Maps the pages of a window whose entries still name their slots: that of `origin` does. Returns
+    /// how many there are. `pte` says how, as of the folio's first page, when their slots are given up.
+    #[inline(always)]
+    pub(super) fn map_window(
+        &self,
+        lock: &mut PageTableLock<'_, M>,
+        area: &AreaRef<'_, M>,
+        folio: &FolioLock<'_, M>,
+        mut window: Window,
+        pte: impl FnOnce() -> Pte,
+    ) -> Result<u32, FaultError> {
+        let system = self.system();
+        let (page, index) = window.origin;
         let mut result = Ok(());
         // Mostly there is one run: it need not be looked for again.
         let (mut mapped, mut only) = (0, None);
         let mut at = window.indices.start;
-        while let Some((run, nr)) = window.next_run(&lock, at) {
-            let base = base_of(site.page, index);
-            if let Err(why) = system.map_folio(folio, self.id(), base, nr) {
+        while let Some((run, nr)) = window.next_run(lock, at) {
+            if let Err(why) = system.map_folio(folio, self.id(), base_of(page, index), nr) {
                 window.indices.end = run;
                 if run <= index {
                     result = Err(why.into());
                 }
                 break;
             }
-            system.drop_slots_of(area, first.add(run).slots(nr));
+            system.drop_slots_of(area, window.first.add(run).slots(nr));
             only = (mapped == 0).then_some((run, nr));
             mapped += nr;
             at = run + nr;
         }
-        let pte = self.swapped_pte(site, folio);
+        let pte = pte();
         let mut at = window.indices.start;
-        while let Some((run, nr)) = only.take().or_else(|| window.next_run(&lock, at)) {
-            if site.area.flags.mem_type() == MemType::Tagged {
+        while let Some((run, nr)) = only.take().or_else(|| window.next_run(lock, at)) {
+            if pte.mem_type() == MemType::Tagged {
                 // The slots' tags were restored with the content; a page that never had any gets
                 // zeroes.
                 let pages = run..run + nr;
@@ -216,9 +231,7 @@ impl<M: Machine> Mm<M> {
         }
         self.gauges().add_resident(Resident::of(folio), mapped.into());
         self.gauges().add_swap(-i64::from(mapped));
-        drop(lock);
-        system.lru().mark_accessed(system, folio.id());
-        result
+        result.map(|()| mapped)
     }
 
     /// Chooses the rights of pages that come back, as of the folio's first: writable at once for a
@@ -252,50 +265,12 @@ impl<M: Machine> Mm<M> {
     }
 }
 
-/// Returns the entry that names a slot.
-const fn swapped(entry: SwapEntry) -> u64 {
-    NonPresent::Swap { entry, exclusive: false }.encode()
-}
-
-/// The pages of a folio that an area and a table may map.
-struct Window {
-    /// Page that the folio's page `origin.1` belongs at.
-    origin: (Vpn, u32),
-    /// Slot of the folio's first page.
-    first: SwapEntry,
-    /// The pages that may be mapped.
-    indices: core::ops::Range<u32>,
-}
-
-impl Window {
-    /// Returns the window around `site`, whose page is page `index` of a folio of `order`.
-    fn around<M: Machine>(site: &Site<'_, M>, order: Order, index: u32, first: SwapEntry) -> Self {
-        let area = site.area.pages();
-        let page = site.page;
-        let below = (page.get() - area.start.get()).min(index_of(page) as u64);
-        let above = (area.end.get() - page.get()).min((ENTRIES_PER_TABLE - index_of(page)) as u64);
-        let start = index - index.min(below as u32);
-        let end = order.nr_pages().min(index + above as u32);
-        Self { origin: (page, index), first, indices: start..end }
-    }
-
-    fn page(&self, index: u32) -> Vpn {
-        Vpn::new(self.origin.0.get() + u64::from(index) - u64::from(self.origin.1))
-    }
-
-    fn names<M: Machine>(&self, table: &PageTableLock<'_, M>, index: u32) -> bool {
-        table.load(self.page(index)) == swapped(self.first.add(index))
-    }
-
-    /// Returns the first run from `at` on of pages whose entries name their slots. If there is one page
-    /// only, it is that of the fault, whose entry does.
-    #[inline(always)]
-    fn next_run<M: Machine>(&self, table: &PageTableLock<'_, M>, at: u32) -> Option<(u32, u32)> {
-        if self.indices.len() == 1 {
-            return self.indices.contains(&at).then_some((at, 1));
-        }
-        let start = (at..self.indices.end).find(|index| self.names(table, *index))?;
-        let (raw, most) = (swapped(self.first.add(start)), self.indices.end - start);
-        Some((start, table.swap_run_len(self.page(start), raw, most)))
-    }
+/// Returns the first slot that a folio caches, and which of its pages `entry` names, if it does.
+pub(super) fn place_of<M: Machine>(
+    folio: &FolioLock<'_, M>,
+    entry: SwapEntry,
+) -> Option<(SwapEntry, u32)> {
+    let first = folio.swap_entry().filter(|first| first.area == entry.area)?;
+    let index = entry.slot.wrapping_sub(first.slot);
+    (index < folio.order().nr_pages()).then_some((first, index))
 }

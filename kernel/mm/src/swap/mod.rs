@@ -36,6 +36,7 @@ mod device_tags;
 mod discard;
 mod mte_tags;
 mod read_ahead;
+mod read_together;
 mod slot;
 mod slot_table;
 mod swap_in;
@@ -50,7 +51,8 @@ mod tag_store;
 pub(crate) use area_ref::AreaRef;
 pub(crate) use count::SlotDrops;
 pub(crate) use read_ahead::ReadAhead;
-pub(crate) use swap_in::SwapInError;
+pub(crate) use read_together::Request;
+pub(crate) use swap_in::{InCache, SwapInError, Unread};
 pub(crate) use swap_out::{NoSlots, WriteOut};
 pub use swapoff::SwapOffError;
 pub use swapon::{AreaInfo, SwapOn, SwapOnError};
@@ -68,6 +70,12 @@ use area::SwapArea;
 use area_ref::NrLeaving;
 use mte_tags::SwappedTags;
 
+/// Most pages that a fault may be told to read, as a power of two.
+pub const MAX_PAGE_CLUSTER: u32 = 5;
+
+/// Most pages that a fault reads, unless told otherwise, as a power of two. Linux has 3.
+const PAGE_CLUSTER: u32 = 5;
+
 /// Swap of one machine.
 pub(crate) struct Swap {
     areas: RwSpinLock<[Option<Arc<SwapArea>>; AreaId::MAX], SwapAreas>,
@@ -79,6 +87,8 @@ pub(crate) struct Swap {
     has_checksums: AtomicBool,
     /// Areas that are put into service have the tags of their pages.
     has_tags_on_device: AtomicBool,
+    /// Most pages that a fault reads, as a power of two (Linux: `page_cluster`).
+    page_cluster: AtomicU32,
 }
 
 impl Swap {
@@ -90,6 +100,7 @@ impl Swap {
             leaving: NrLeaving::new(0),
             has_checksums: AtomicBool::new(false),
             has_tags_on_device: AtomicBool::new(false),
+            page_cluster: AtomicU32::new(PAGE_CLUSTER),
         }
     }
 }
@@ -103,6 +114,17 @@ impl<M: Machine> System<M> {
     /// Has areas that are put into service from now on keep the tags of their pages on the disk.
     pub fn set_swap_tags_on_device(&self) {
         self.swap().has_tags_on_device.store(true, Ordering::Relaxed);
+    }
+
+    /// Has faults read up to 2^`order` pages; 0 for the one that is asked for. Above [`MAX_PAGE_CLUSTER`]
+    /// is like that.
+    pub fn set_page_cluster(&self, order: u32) {
+        self.swap().page_cluster.store(order.min(MAX_PAGE_CLUSTER), Ordering::Relaxed);
+    }
+
+    /// Returns what [`System::set_page_cluster`] has set.
+    pub fn page_cluster(&self) -> u32 {
+        self.swap().page_cluster.load(Ordering::Relaxed)
     }
 
     /// Returns all swap slots and the free ones, over all areas.

@@ -1,33 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! This file reads many slots together: swapoff knows what it will need next.
-//!
-//! Neighbouring slots go in one request, and all requests are in flight before the first is waited for.
-//! Reading alone, a thread would sleep once for each page, and on a busy machine it is the turn of others
-//! whenever it wakes.
-//!
-//! Folios are locked while they are read, many by one thread; so nothing in here waits for a folio. One that
-//! could not be read leaves the cache, and is for who asks for just this slot: of a request that fails,
-//! most pages are good.
+//! This file collects what swapoff reads together: it knows what it will need next.
 
 use alloc::vec::Vec;
 
-use arrayvec::ArrayVec;
-
 use base::{Order, Vpn};
-use hal::{BlockOp, IoTicket, Machine, Segment, TraceKind};
+use hal::Machine;
 use pgtable::{AreaId, SwapEntry};
 
 use super::area::SwapArea;
+use super::read_together::Request;
 use super::swap_in::{InCache, SwapInError, Unread};
-use crate::events::MmEvent;
 use crate::frame::{AllocMode, OutOfMemory};
 use crate::system::System;
 
 /// Most folios read together: half a table's.
 const NR_AHEAD: usize = 256;
-
-/// Most segments of a request; virtio-blk takes them from 32 on (`drivers::virtio::MAX_SEGMENTS`).
-const NR_TOGETHER: usize = 32;
 
 /// Folios of one area that are about to be read, and the pages that are to map them.
 pub(crate) struct ReadAhead<'s, M: Machine> {
@@ -72,14 +59,6 @@ pub(crate) struct Reads<'s, M: Machine> {
     requests: Vec<Request>,
 }
 
-/// Folios that are read by one request.
-struct Request {
-    nr_folios: usize,
-    is_zero: bool,
-    /// `None`: nothing was started.
-    ticket: Option<IoTicket>,
-}
-
 impl<M: Machine> Reads<'_, M> {
     /// Has the aligned run of 2^`order` slots around `entry` read, unless a folio caches the slot.
     ///
@@ -105,53 +84,8 @@ impl<M: Machine> Reads<'_, M> {
     /// Reads everything, and waits for it.
     pub fn finish(&mut self) {
         self.unread.sort_unstable_by_key(|unread| unread.first);
-        let Some(first) = self.unread.first().map(|unread| unread.first) else { return };
-        let machine = self.system.machine();
-        let size = || [first.into(), self.unread.len() as u64];
-        let _span = machine.span(TraceKind::ReadAhead, size);
-        let mut left = &self.unread[..];
-        while !left.is_empty() {
-            let (folios, rest) = left.split_at(nr_together(left));
-            self.requests.push(self.start(folios));
-            left = rest;
-        }
-        let mut unread = self.unread.drain(..);
-        for Request { nr_folios, is_zero, ticket } in self.requests.drain(..) {
-            let is_read = ticket.is_some_and(|ticket| machine.wait(ticket).is_ok());
-            for unread in unread.by_ref().take(nr_folios) {
-                if is_read || is_zero {
-                    let size = || [unread.first.into(), unread.segment().nr_frames.into()];
-                    let _span = machine.span(TraceKind::SwapIn, size);
-                    // One that does not come back as it was is read again, alone.
-                    let _ = self.system.finish_read(self.area, unread);
-                } else {
-                    self.system.abandon_cache(self.area, unread.first, &unread.folio);
-                }
-            }
-        }
+        let Self { system, area, unread, requests } = self;
+        // One that does not come back as it was is read again, alone.
+        system.read_together(area, unread, requests, |_| {});
     }
-
-    fn start(&self, folios: &[Unread<'_, M>]) -> Request {
-        let (nr_folios, is_zero) = (folios.len(), folios[0].word.is_zero_page());
-        let mut request = Request { nr_folios, is_zero, ticket: None };
-        if !is_zero {
-            let segments: ArrayVec<Segment, NR_TOGETHER> =
-                folios.iter().map(Unread::segment).collect();
-            let sector = self.area.sector(folios[0].first);
-            self.system.count(MmEvent::SwapRequest, 1);
-            let machine = self.system.machine();
-            request.ticket = machine.submit(self.area.disk, BlockOp::Read, sector, &segments).ok();
-        }
-        request
-    }
-}
-
-/// Returns how many of the first folios make one request: those with neighbouring slots. Zeroes need
-/// none, and are alone.
-fn nr_together<M: Machine>(folios: &[Unread<'_, M>]) -> usize {
-    let is_next = |pair: &&[Unread<'_, M>]| {
-        let is_zero = pair.iter().any(|folio| folio.word.is_zero_page());
-        !is_zero && pair[0].end() == pair[1].first
-    };
-    1 + folios.windows(2).take(NR_TOGETHER - 1).take_while(is_next).count()
 }

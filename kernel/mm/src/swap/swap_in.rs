@@ -92,7 +92,7 @@ impl<M: Machine> System<M> {
     /// # Errors
     ///
     /// [`SwapInError`], but [`SwapInError::Unreadable`].
-    pub(super) fn cached_or_unread(
+    pub(crate) fn cached_or_unread(
         &self,
         area: &SwapArea,
         slot: u32,
@@ -183,7 +183,7 @@ impl<M: Machine> System<M> {
 
 /// A folio in the cache that one thread is to read: locked, and not up to date.
 #[must_use = "the folio stays in the cache without content"]
-pub(super) struct Unread<'s, M: Machine> {
+pub(crate) struct Unread<'s, M: Machine> {
     pub first: u32,
     /// What the first slot's word said while nothing cached it.
     pub word: SlotWord,
@@ -203,7 +203,7 @@ impl<M: Machine> Unread<'_, M> {
 }
 
 /// What a slot has in the cache.
-pub(super) enum InCache<'s, M: Machine> {
+pub(crate) enum InCache<'s, M: Machine> {
     /// A folio that somebody put there before.
     Cached(FolioRef<'s, M>),
     /// One of the caller's, who has to read it.

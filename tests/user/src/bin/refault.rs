@@ -35,7 +35,9 @@ fn main() -> ExitCode {
 fn measure() -> Result<(), Skip> {
     tags::needed_per_granule()?;
     pageout::needed()?;
-    let _settings = thp::only(FOLIO / 1024, "always")?;
+    let _sizes = thp::only(FOLIO / 1024, "always")?;
+    // Each folio's own costs are asked for.
+    let _read_ahead = pageout::without_read_ahead()?;
     let mapping = Mapping::tagged((NR_FOLIOS + 1) * FOLIO);
     let start = mapping.start().next_multiple_of(FOLIO);
     let folios: Vec<usize> = (0..NR_FOLIOS).map(|n| start + n * FOLIO).collect();

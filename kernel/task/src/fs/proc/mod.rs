@@ -3,7 +3,8 @@
 //!
 //! | file | where |
 //! |---|---|
-//! | meminfo, vmstat, stat, swaps, mounts, sys/... | `system.rs` |
+//! | meminfo, vmstat, stat, swaps, mounts | `system.rs` |
+//! | sys/... | `sysctl.rs` |
 //! | PID, self, thread-self | `root.rs`, `pid.rs` |
 //! | PID/maps, smaps | `maps.rs`, `smaps.rs`, as they are read `areas_text.rs` |
 //! | PID/pagemap | `pagemap.rs` |
@@ -23,6 +24,7 @@ mod root;
 mod smaps;
 mod source;
 mod status;
+mod sysctl;
 mod system;
 
 pub use root::{ProcFs, new_proc_fs};

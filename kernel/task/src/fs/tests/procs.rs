@@ -289,6 +289,11 @@ fn settings_take_what_they_show() {
         assert_eq!(set(swappiness, "201"), Err(Errno::EINVAL));
         assert_eq!(set(swappiness, "many"), Err(Errno::EINVAL));
         assert_eq!(set("/proc/sys/vm/drop_caches", "3"), Ok(1));
+        let cluster = "/proc/sys/vm/page-cluster";
+        assert_eq!(rig.text(cluster), "5\n");
+        assert_eq!(set(cluster, "3"), Ok(1));
+        assert_eq!((rig.text(cluster), rig.vfs.env().system().page_cluster()), ("3\n".into(), 3));
+        assert_eq!(set(cluster, "32"), Err(Errno::EINVAL));
         assert_eq!(set("/proc/version", "x"), Err(Errno::EIO));
         assert_eq!(rig.text("/sys/devices/system/cpu/online"), "0-1\n");
     });

@@ -91,6 +91,8 @@ fn choose_sizes() -> Result<Vec<Setting>, Skip> {
 fn run(options: &Options) -> Result<bool, Skip> {
     pageout::needed()?;
     let _sizes = choose_sizes()?;
+    // Requests are compared with folios.
+    let _read_ahead = pageout::without_read_ahead()?;
     let before = counts::Counts::read();
     let chunks_each = options.mib / 2 / (NR_PROCESSES * THREADS_EACH);
     println!("pressure: {} MiB, seed {}", options.mib, options.seed);
