@@ -31,7 +31,7 @@ const PANIC_STATUS: i32 = 101;
 const SMALL_RAM: u64 = 32;
 const LARGE_DEMO: u64 = 40;
 
-const SCENARIOS: [Scenario; 20] = [
+const SCENARIOS: [Scenario; 22] = [
     Scenario { name: "panic_is_symbolised", run: panic_is_symbolised },
     Scenario { name: "kernel_fault_is_symbolised", run: kernel_fault_is_symbolised },
     Scenario { name: "hang_is_caught", run: hang_is_caught },
@@ -42,6 +42,8 @@ const SCENARIOS: [Scenario; 20] = [
     Scenario { name: "tags_on_the_disk_lose_nothing", run: tags_on_the_disk_lose_nothing },
     Scenario { name: "tlb_by_page_loses_nothing", run: tlb_by_page_loses_nothing },
     Scenario { name: "tlb_by_generation_loses_nothing", run: tlb_by_generation_loses_nothing },
+    Scenario { name: "ram_set_aside_is_devices_memory", run: ram_set_aside_is_devices_memory },
+    Scenario { name: "more_than_ram_is_not_set_aside", run: more_than_ram_is_not_set_aside },
     Scenario { name: "no_disk_works", run: |lab, cpus| works(lab, "no-disk", cpus) },
     Scenario { name: "blank_disk_is_reported", run: blank_disk_is_reported },
     Scenario { name: "counters_are_printed_on_request", run: counters_are_printed_on_request },
@@ -125,6 +127,40 @@ fn tlb_by_generation_loses_nothing(lab: &Lab, cpus: u32) -> Result<(), Failed> {
         "less waits",
         counted("tlb_dsb") < counted("tlbi_page") + counted("tlbi_range_pages"),
     )
+}
+
+/// Without a PCI function RAM that an option sets aside is the devices', and tags travel there.
+fn ram_set_aside_is_devices_memory(lab: &Lab, cpus: u32) -> Result<(), Failed> {
+    let transcript = set_aside(lab, cpus, "device_mem=34M")?;
+    // 17 blocks of 2 MiB, one of them for the tags of the others.
+    let is_said = |line: &String| line.starts_with("devices: 2 with 16 MiB each at ");
+    transcript.expect("two devices", transcript.lines.iter().any(is_said))?;
+    // The other one needs an emulator that has a tag for each granule.
+    let is_passed = |line: &String| line.starts_with("ok 2 ") && !line.contains("# SKIP");
+    transcript.expect("a test that was not skipped", transcript.lines.iter().any(is_passed))
+}
+
+/// Without the memory there are no devices, and a line that says why.
+fn more_than_ram_is_not_set_aside(lab: &Lab, cpus: u32) -> Result<(), Failed> {
+    for option in ["device_mem=9999M", "device_mem=much"] {
+        let transcript = set_aside(lab, cpus, option)?;
+        let is_said = |line: &String| line.contains(option) && line.contains("left out");
+        transcript.expect("a line that says so", transcript.lines.iter().any(is_said))?;
+        let is_skipped = |line: &String| line.starts_with("ok 1 ") && line.contains("# SKIP");
+        transcript.expect("no device", transcript.lines.iter().any(is_skipped))?;
+    }
+    Ok(())
+}
+
+/// Runs tests of devices on a machine with no other devices than RAM that an option sets aside.
+fn set_aside(lab: &Lab, cpus: u32, option: &str) -> Result<Transcript, Failed> {
+    let tests = ["tags_travel", "a_large_folio_moves_whole_and_without_a_run_page_by_page"];
+    let tests = tests.map(|test| format!("hmm_dmirror::{test}"));
+    let initramfs = Some(lab.programs()?.with_runner(&tests)?);
+    let kernel_args = vec![option.to_owned()];
+    let transcript = lab.boot(Boot { initramfs, kernel_args, ..boot_on("no-disk", cpus)? })?;
+    transcript.expect("status 0", transcript.status() == Some(0))?;
+    Ok(transcript)
 }
 
 fn demo_on(lab: &Lab, machine: &str, cpus: u32, options: &[&str]) -> Result<Transcript, Failed> {
