@@ -108,6 +108,20 @@ impl Dmirror {
         Ok(seen)
     }
 
+    /// Moves a range to the device, and has the device read it into `seen`, which is at least as large.
+    ///
+    /// # Errors
+    ///
+    /// The call's: ENOENT when a page is not on the device, or not any more.
+    pub fn migrate_to_device_into(
+        &self,
+        range: Range<usize>,
+        seen: &mut [u8],
+    ) -> Result<(), Errno> {
+        assert!(seen.len() >= range.len());
+        self.ask(2, range, seen.as_mut_ptr().addr()).map(drop)
+    }
+
     /// Moves a range back; returns how many pages moved.
     ///
     /// # Errors

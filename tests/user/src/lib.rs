@@ -10,6 +10,7 @@
 //! wrecks is a failed test.
 
 pub mod boot_clock;
+pub mod dice;
 pub mod dmirror;
 pub mod fault;
 pub mod files;

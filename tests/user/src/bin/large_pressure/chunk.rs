@@ -7,8 +7,8 @@ use user_tests::memory::{self, ANON, PAGE, PROT_MTE, RW};
 use user_tests::tags;
 use user_tests::thp::BLOCK;
 
-use crate::dice::Dice;
 use crate::oracle::{Content, Mismatch, Page};
+use user_tests::dice::Dice;
 
 /// Pages of a chunk.
 pub const NR_PAGES: usize = BLOCK / PAGE;

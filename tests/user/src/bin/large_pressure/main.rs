@@ -15,7 +15,6 @@
 
 mod chunk;
 mod counts;
-mod dice;
 mod oracle;
 mod worker;
 

@@ -7,7 +7,7 @@ use std::fmt;
 use user_tests::memory::{self, PAGE};
 use user_tests::tags::{self, GRANULE, GRANULES_PER_PAGE};
 
-use crate::dice::mix;
+use user_tests::dice::mix;
 
 /// Words that are stored to a page, one in each sector of the disk.
 const NR_WORDS: usize = 8;

@@ -16,8 +16,8 @@ use user_tests::sys;
 use user_tests::thp::BLOCK;
 
 use crate::chunk::Chunk;
-use crate::dice::Dice;
 use crate::oracle::Mismatch;
+use user_tests::dice::Dice;
 
 /// Children of one thread at a time.
 const MOST_CHILDREN: usize = 2;
@@ -145,7 +145,7 @@ impl Worker {
         if self.children.len() == MOST_CHILDREN {
             self.nr_wrong += wait(self.children.remove(0));
         }
-        let seed = self.dice.next();
+        let seed = self.dice.number();
         let child = process::try_fork(|| {
             (self.is_child, self.dice, self.nr_wrong) = (true, Dice::new(seed), 0);
             (0..OPERATIONS_OF_CHILD).for_each(|_| self.step());
