@@ -61,6 +61,11 @@ impl BufferPool {
         })
     }
 
+    /// Tells whether a list has more than one buffer.
+    pub fn has_several(&self, list: List) -> bool {
+        self.nodes.get(usize::from(list.first)).is_some_and(|node| node.next != END)
+    }
+
     /// Frees the nodes of a list.
     pub fn remove(&mut self, list: List) {
         let mut next = list.first;
@@ -85,6 +90,13 @@ mod tests {
 
     fn lengths(pool: &BufferPool, list: List) -> Vec<usize> {
         pool.iter(list).map(|buffer| buffer.len()).collect()
+    }
+
+    #[test]
+    fn several_buffers_are_more_than_one() {
+        let mut pool = BufferPool::new(3);
+        let lists = [&[][..], &[1], &[2, 3]].map(|lengths| pool.insert(&buffers(lengths)));
+        assert_eq!(lists.map(|list| pool.has_several(list)), [false, false, true]);
     }
 
     #[test]

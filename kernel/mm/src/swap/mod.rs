@@ -61,7 +61,7 @@ use alloc::sync::Arc;
 
 use base::lock_level::SwapAreas;
 use base::sync::RwSpinLock;
-use base::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use base::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use hal::Machine;
 use pgtable::AreaId;
 
@@ -79,6 +79,9 @@ const PAGE_CLUSTER: u32 = 5;
 /// Swap of one machine.
 pub(crate) struct Swap {
     areas: RwSpinLock<[Option<Arc<SwapArea>>; AreaId::MAX], SwapAreas>,
+    /// How many places of `areas`, from the first on, have ever had an area: nobody need look at the
+    /// others. Stored with `areas` locked.
+    nr_places: AtomicUsize,
     tags: SwappedTags,
     /// Evictions so far: the clock that shadows are read against.
     evictions: AtomicU32,
@@ -95,6 +98,7 @@ impl Swap {
     pub(crate) fn new() -> Self {
         Self {
             areas: RwSpinLock::new([const { None }; AreaId::MAX]),
+            nr_places: AtomicUsize::new(0),
             tags: SwappedTags::new(),
             evictions: AtomicU32::new(0),
             leaving: NrLeaving::new(0),

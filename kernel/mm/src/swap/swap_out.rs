@@ -5,6 +5,7 @@ use base::Order;
 use hal::{BlockOp, IoTicket, Machine, Segment, TraceKind};
 use pgtable::SwapEntry;
 
+use super::area_ref::AreaRef;
 use super::mte_tags::NotSaved;
 use super::slot::SlotWord;
 use crate::events::MmEvent;
@@ -88,7 +89,7 @@ impl<M: Machine> System<M> {
             }
         }
         let is_zero = folio.frames().all(|pfn| self.machine().is_zero_frame(pfn));
-        self.mark_zero(entry, folio.order().nr_pages(), is_zero);
+        self.mark_zero(&area, entry, folio.order().nr_pages(), is_zero);
         folio.clear(FolioFlags::DIRTY);
         if is_zero {
             // As on Linux, `swpout` of its size is for what is written.
@@ -166,8 +167,7 @@ impl<M: Machine> System<M> {
         }
     }
 
-    fn mark_zero(&self, entry: SwapEntry, nr: u32, is_zero: bool) {
-        let area = self.swap_area(entry.area).expect("a cached folio's area is in service");
+    fn mark_zero(&self, area: &AreaRef<'_, M>, entry: SwapEntry, nr: u32, is_zero: bool) {
         let mut cluster = area.lock_cluster(self, entry.slot);
         cluster.update(entry.slots(nr), |word| word.with_zero_page(is_zero));
     }

@@ -132,6 +132,7 @@ impl<M: Machine> System<M> {
         let area = Arc::new(area);
         let is_closed = how.discards_all && area.close();
         areas[free] = Some(Arc::clone(&area));
+        self.swap().nr_places.fetch_max(free + 1, Ordering::Relaxed);
         drop(areas);
         // It is the area's until swapoff.
         tag_frame.map(BounceFrame::keep);
@@ -165,7 +166,8 @@ impl<M: Machine> System<M> {
     /// Returns the area that is to be tried after the one of rank `tried`, the first for `None`.
     pub(super) fn area_after(&self, tried: Option<AreaRank>) -> Option<AreaRef<'_, M>> {
         let areas = self.swap().areas.read();
-        let left = areas.iter().flatten().filter(|area| Some(area.rank()) > tried);
+        let places = &areas[..self.swap().nr_places.load(Ordering::Relaxed)];
+        let left = places.iter().flatten().filter(|area| Some(area.rank()) > tried);
         let next = left.min_by_key(|area| area.rank()).cloned();
         drop(areas);
         next.map(|area| self.area_ref(area))
