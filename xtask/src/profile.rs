@@ -82,8 +82,8 @@ pub enum Transport {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct DiskError {
-    /// The kind of request.
-    pub on: Request,
+    /// The kind of request; with `nth`, of the two kinds that are counted.
+    pub on: Option<Request>,
     /// The host errno it fails with; the guest sees VIRTIO_BLK_S_IOERR whatever the number.
     #[serde(default = "eio")]
     pub errno: u32,
@@ -92,6 +92,8 @@ pub struct DiskError {
     /// Fails only the first such request.
     #[serde(default)]
     pub once: bool,
+    /// Fails none before this one; reads and writes are counted, from 1 on.
+    pub nth: Option<u32>,
 }
 
 /// A kind of block request.
@@ -209,7 +211,13 @@ mod tests {
     fn disk_errors_default_to_eio_on_every_such_request() {
         let text = "content = 'swap'\nsize = '64M'\nerrors = [{ on = 'read', sector = 8 }]\n";
         let disk: Disk = toml::from_str(text).expect("a disk");
-        let error = DiskError { on: Request::Read, errno: 5, sector: Some(8), once: false };
+        let error = DiskError {
+            on: Some(Request::Read),
+            errno: 5,
+            sector: Some(8),
+            once: false,
+            nth: None,
+        };
         assert_eq!((disk.transport, disk.errors.as_slice()), (Transport::Mmio, &[error][..]));
     }
 }

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file is the only one that knows QEMU: its flags and its version.
 
+mod blkdebug;
+
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::Error;
-use crate::profile::{Disk, DiskError, Profile, Request, Transport};
+use crate::profile::{Disk, Profile, Transport};
 use crate::size::Size;
 
 /// The program's name where no path is given.
@@ -192,11 +194,8 @@ impl CommandLine {
         self.file_node(&format!("file{index}"), file);
         let mut node = format!("file{index}");
         if !disk.errors.is_empty() {
-            let mut faulty = format!("driver=blkdebug,node-name=faulty{index},image={node}");
-            for (rule, error) in disk.errors.iter().enumerate() {
-                faulty += &inject(rule, error);
-            }
-            self.push(["-blockdev", &faulty]);
+            let faulty = format!("driver=blkdebug,node-name=faulty{index},image={node}");
+            self.push(["-blockdev", &(faulty + &blkdebug::rules(&disk.errors))]);
             node = format!("faulty{index}");
         }
         let raw = format!("driver=raw,node-name=disk{index},file={node},discard=unmap");
@@ -213,7 +212,10 @@ impl CommandLine {
         };
         // By default QEMU stops the machine when the host's disk is full.
         let errors = "rerror=report,werror=report";
-        self.push(["-device", &format!("{device},drive={node},{errors}")]);
+        // Requests that are counted are the guest's, each for itself.
+        let is_counted = disk.errors.iter().any(|error| error.nth.is_some());
+        let merging = if is_counted { ",request-merging=off" } else { "" };
+        self.push(["-device", &format!("{device},drive={node},{errors}{merging}")]);
     }
 
     /// Puts the recorder between a disk and its device, and returns the node that the device uses.
@@ -245,28 +247,6 @@ impl CommandLine {
 fn file_option(option: &str, file: &Path) -> OsString {
     let mut text = OsString::from(option);
     text.push(double_commas(file.as_os_str()));
-    text
-}
-
-/// A rule of the block driver `blkdebug`. The event "none" arms it from the start.
-fn inject(rule: usize, error: &DiskError) -> String {
-    let kind = match error.on {
-        Request::Read => "read",
-        Request::Write => "write",
-        Request::Flush => "flush",
-        Request::Discard => "discard",
-    };
-    let mut text = format!(
-        ",inject-error.{rule}.event=none,inject-error.{rule}.iotype={kind},\
-         inject-error.{rule}.errno={}",
-        error.errno
-    );
-    if let Some(sector) = error.sector {
-        text += &format!(",inject-error.{rule}.sector={sector}");
-    }
-    if error.once {
-        text += &format!(",inject-error.{rule}.once=on");
-    }
     text
 }
 

@@ -150,6 +150,7 @@ fn harness_of(filter: &str) -> Option<&'static str> {
         ("ktest::", "kernel"),
         ("el0::", "el0"),
         ("machine::", "machine"),
+        ("disks::", "disks"),
         ("lab::", "experiments"),
         ("replay::", "replay"),
         ("verbs::", "verbs"),

@@ -2,7 +2,7 @@
 //! This file tests the QEMU command word by word.
 
 use super::*;
-use crate::profile::Content;
+use crate::profile::{Content, DiskError, Request};
 use crate::size::Size;
 
 fn machine() -> Profile {
@@ -86,8 +86,9 @@ fn a_file_of_the_host_is_no_device_and_lies_where_qemu_starts() {
 
 #[test]
 fn disk_errors_stand_between_the_file_and_the_disk() {
-    let read = DiskError { on: Request::Read, errno: 5, sector: Some(8), once: true };
-    let write = DiskError { on: Request::Write, errno: 28, sector: None, once: false };
+    let some = DiskError { on: None, errno: 5, sector: None, once: false, nth: None };
+    let read = DiskError { on: Some(Request::Read), sector: Some(8), once: true, ..some };
+    let write = DiskError { on: Some(Request::Write), errno: 28, ..some };
     let machine =
         Profile { disks: vec![Disk { errors: vec![read, write], ..disk() }], ..machine() };
     let line = line(&machine, &Boot { disks: vec!["a.img".into()], ..boot() });
@@ -101,6 +102,29 @@ fn disk_errors_stand_between_the_file_and_the_disk() {
         ),
         "{line}"
     );
+}
+
+#[test]
+fn requests_are_counted_up_to_the_one_that_fails() {
+    let nth = |once| DiskError { on: None, errno: 5, sector: None, once, nth: Some(2) };
+    let once = blkdebug::rules(&[nth(true)]);
+    let count = |rule, event, state| {
+        let at = format!(",set-state.{rule}");
+        format!("{at}.event={event}{at}.state={state}{at}.new_state={}", state + 1)
+    };
+    let two = ["read_aio", "write_aio"];
+    let counted = |n: usize| (0..n).map(move |rule| count(rule, two[rule % 2], rule / 2 + 1));
+    assert_eq!(
+        once,
+        counted(4).collect::<String>()
+            + ",inject-error.0.event=read_aio,inject-error.0.state=2,inject-error.0.errno=5\
+               ,inject-error.0.once=on\
+               ,inject-error.1.event=write_aio,inject-error.1.state=2,inject-error.1.errno=5\
+               ,inject-error.1.once=on"
+    );
+    // Without `once` the state stays, and so does the error.
+    assert!(blkdebug::rules(&[nth(false)]).starts_with(&counted(2).collect::<String>()));
+    assert!(!blkdebug::rules(&[nth(false)]).contains("set-state.2"));
 }
 
 #[test]

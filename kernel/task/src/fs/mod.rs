@@ -49,7 +49,7 @@ mod vfs;
 
 pub use boot::{BootError, BootTree, boot_tree};
 pub use context::FsContext;
-pub use dev::{Device, Tty, TtyWish, new_dev_fs};
+pub use dev::{Device, Tty, TtyWish, disk_of, new_dev_fs};
 pub use env::Env;
 pub use file::File;
 pub use initramfs::{ArchiveFault, InitramfsError, Unpacked, unpack};

@@ -31,16 +31,12 @@ use abi::{Errno, Layout, number};
 use base::sync::atomic::Ordering;
 use hal::{Platform, UserRegs};
 
-use crate::fs::Mapping;
+use crate::fs::{Mapping, disk_of};
 use crate::kernel::Kernel;
 use crate::process::{Thread, Work};
 
 /// What a system call returns in x0.
 pub(crate) type Outcome = Result<u64, Errno>;
-
-/// Major number of virtio disks, and minor numbers of each (Linux drivers/block/virtio_blk.c).
-const VIRTBLK_MAJOR: u64 = 254;
-const VIRTBLK_MINORS: u8 = 16;
 
 /// The object that a mapping of a file shows, and whether stores may go to it.
 pub(crate) type MappedFile<P> = (Arc<mm::Shmem<P>>, bool);
@@ -108,9 +104,7 @@ impl<P: Platform> Call<'_, P> {
         let inode = self.kernel.vfs().find(&self.thread.process().cwd(), &path, true)?;
         let stat = inode.stat();
         match stat.mode & S_IFMT {
-            S_IFBLK if stat.rdev >> 8 == VIRTBLK_MAJOR => {
-                Ok(hal::DiskId((stat.rdev as u8) / VIRTBLK_MINORS))
-            }
+            S_IFBLK => disk_of(stat.rdev).ok_or(Errno::EINVAL),
             S_IFDIR => Err(Errno::EISDIR),
             _ => Err(Errno::EINVAL),
         }

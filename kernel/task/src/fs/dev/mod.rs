@@ -16,7 +16,7 @@ mod tty;
 use alloc::sync::Arc;
 
 use abi::Errno;
-use abi::stat::{S_IFBLK, S_IFCHR, device_number};
+use abi::stat::{S_IFBLK, S_IFCHR, device_number, major, minor};
 use hal::{DeviceId, DiskId, Machine, Platform};
 
 use super::env::Env;
@@ -46,6 +46,12 @@ pub trait Device<M: Machine>: Send + Sync {
     ///
     /// ENXIO when there is none.
     fn open(self: Arc<Self>, mode: OpenMode) -> Result<Arc<dyn FileOps<M>>, Errno>;
+}
+
+/// Returns the disk that has a device number.
+pub fn disk_of(device: u64) -> Option<DiskId> {
+    let number = u8::try_from(minor(device) / DISK_MINORS).ok()?;
+    (major(device) == DISK_MAJOR).then_some(DiskId(number))
 }
 
 /// Makes the file system of /dev.
