@@ -196,6 +196,9 @@ impl<M: Machine> System<M> {
             self.machine().read_bytes(frame.at(offset), &mut bytes);
             u32::from_le_bytes(bytes)
         };
+        // Made on a machine of the other byte order: Linux takes it too (read_swap_header()).
+        let is_foreign = word(INFO) == VERSION.swap_bytes();
+        let word = |offset| if is_foreign { word(offset).swap_bytes() } else { word(offset) };
         let (version, last_page, nr_bad) = (word(INFO), word(INFO + 4), word(INFO + 8));
         let is_sane = signature == *SIGNATURE
             && version == VERSION
