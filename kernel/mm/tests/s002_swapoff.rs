@@ -14,7 +14,7 @@ use base::percpu::CpuId;
 use base::{PageRange, Vpn};
 use hal::sim::{Adversary, Leg, SimConfig, explore_stops, replay_stops};
 use mm::lab::{Fault, Refault};
-use mm::{Advice, PageView, Placement, SwapOffError};
+use mm::{Advice, MmEvent, PageView, Placement, SwapOffError};
 use world::process::{Process, RW};
 use world::{CPU0, CPU1, SWAP, World, config};
 
@@ -141,6 +141,32 @@ fn s002_r02_with_three_processes_no_schedule_does() {
 #[test]
 fn s002_r02_stopped_before_the_decrement_the_process_keeps_the_area() {
     replay_stops(STOPPED_BEFORE, || swapoff_comes_last(2));
+}
+
+/// Row 18: swapoff finds the pages of a process that is exiting, or finds none. Either way both end.
+#[test]
+fn s002_r18_an_exit_and_swapoff_both_end_whoever_comes_first() {
+    let found = Arc::new([const { AtomicU64::new(0) }; 2]);
+    for stays_cached in [false, true] {
+        let found = Arc::clone(&found);
+        explore_stops(bound(), move || {
+            let world = world(None);
+            world.system.set_refault(Refault { stays_cached, ..Refault::default() });
+            let p = sharers(&world, 1, 2).pop().expect("a process");
+            let exit = world.machine.spawn_on(CPU0, move || p.exit());
+            let other = world.clone();
+            let off = world.machine.spawn_on(CPU3, move || swapoff(&other));
+            exit.join().unwrap();
+            assert_eq!(off.join().unwrap(), Ok(()));
+            assert_eq!(world.system.swap_slots(), (0, 0));
+            world.audit();
+            let rounds = world.count(MmEvent::SwapoffRound);
+            assert!(rounds <= 1, "{rounds} rounds for one process");
+            found[rounds as usize].fetch_add(1, Ordering::Relaxed);
+        });
+    }
+    let found = [0, 1].map(|rounds| found[rounds].load(Ordering::Relaxed));
+    assert!(!cfg!(shuttle) || !found.contains(&0), "schedules without and with pages: {found:?}");
 }
 
 /// A process that has pages in the cache and mapped, read-only.
