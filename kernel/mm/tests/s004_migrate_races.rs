@@ -10,6 +10,7 @@ mod world;
 use std::sync::Arc;
 
 use base::percpu::CpuId;
+use base::sync::atomic::{AtomicBool, Ordering};
 use base::{PageRange, Vpn};
 use hal::Access;
 use hal::sim::{Adversary, SimConfig, explore, explore_stops, replay_stops};
@@ -246,9 +247,10 @@ fn s004_what_a_device_learns_is_not_out_of_date() {
     explore_stops(2, learned_while_discarded);
 }
 
-/// Row 3, R6 and R14: a CPU writes while the page, or the run of 16 it is in, is collected and put back.
+/// Row 3, R6 and R14: a CPU writes all the time while the page, or the run of 16 it is in, is collected and
+/// put back, so many times on each of four machines.
 fn written_while_collected(order: u8) {
-    let rounds = if std::env::var_os("GRANULE_LONG").is_some() { 10_000 } else { 60 };
+    let rounds = if std::env::var_os("GRANULE_LONG").is_some() { 250_000 } else { 60 };
     explore(0..4, move |seed| {
         let (hw_access_flag, hw_dirty) = (seed != 3, seed % 2 == 0);
         let config =
@@ -260,18 +262,26 @@ fn written_while_collected(order: u8) {
         // Nothing but the entry knows of a store from here on.
         p.advise(pages, Advice::Free);
         let page = pages.start.add(pages.nr_pages() / 2);
-        let writer = thread_of(&p, CPU1);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (writer, told) = (thread_of(&p, CPU1), Arc::clone(&is_over));
         let writer = world.machine.spawn_on(CPU1, move || {
-            (1..=rounds).for_each(|n| writer.store(page.base(), n).unwrap());
+            for n in 1.. {
+                writer.store(page.base(), n).unwrap();
+                if told.load(Ordering::Relaxed) {
+                    return n;
+                }
+            }
+            unreachable!("it is told to end")
         });
-        for _ in 0..rounds / 4 {
+        for _ in 0..rounds {
             let held = p.mm.hold_folio_of(page);
             p.to_device(pages);
             world.on(CPU0, || drop(held));
         }
-        writer.join().unwrap();
+        is_over.store(true, Ordering::Relaxed);
+        let last = writer.join().unwrap();
         p.advise(pages, Advice::PageOut);
-        assert_eq!(p.load(page.base()), Ok(rounds), "the last store");
+        assert_eq!(p.load(page.base()), Ok(last), "the last store");
         p.oracle.pages.clear();
         p.exit();
         world.audit();

@@ -9,6 +9,7 @@
 
 use core::ops::Range;
 
+use base::sync::stop_point;
 use base::{Order, Vpn};
 use hal::{Machine, PteCell, PteMem, PteTable};
 use pgtable::{ENTRIES_PER_TABLE, Entry, Pte, index_of};
@@ -216,6 +217,7 @@ impl<'m, M: Machine> PageTableLock<'m, M> {
 fn exchange(cell: impl PteCell, new: u64, reads_then_clears: bool) -> u64 {
     if reads_then_clears {
         let old = cell.load();
+        stop_point("entry read, not cleared");
         cell.store(new);
         return old;
     }
