@@ -18,7 +18,8 @@ class MmPt(Command):
     The address space is that of the selected CPU unless one is chosen. Beside the last entry stands what it
     leads to: the frame, the folio and the place in it; the slot of a swap entry and what is saved there;
     the run of 16 entries that a TLB may hold as one. An entry of a folio that is being split or migrated is
-    frozen; one whose page a device has is device-private as well.
+    frozen; one whose page is in a device's memory is device-private as well. One whose page of RAM a device
+    has for itself is device-exclusive.
 
     Example: mm-pt 0xffffa40ad000
              mm-pt $x0 --pid 2"""

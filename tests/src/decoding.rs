@@ -71,7 +71,7 @@ fn entries() -> Vec<Case> {
     cases
 }
 
-fn states(pte: Pte) -> [Pte; 9] {
+fn states(pte: Pte) -> [Pte; 10] {
     let special = pte.special();
     [
         pte,
@@ -82,6 +82,7 @@ fn states(pte: Pte) -> [Pte; 9] {
         special,
         pte.frozen(),
         pte.on_device(pte.pfn()),
+        pte.device_exclusive(),
         pte.dirty().write_protected(),
     ]
 }
@@ -97,6 +98,7 @@ fn present(pte: Pte, prot: Prot) -> Vec<Case> {
         (pte.is_special(), "special"),
         (pte.is_frozen(), "frozen"),
         (pte.is_on_device(), "device-private"),
+        (pte.is_device_exclusive(), "device-exclusive"),
     ];
     let flag = |is_set, letter| if is_set { letter } else { '-' };
     // Who may access at all may read.

@@ -32,7 +32,7 @@ const SCHEDULES: &str = "schedules";
 /// The test files of `mm` that mean something under it. Unit tests use locks outside a schedule.
 const SCHEDULED: &str = "--test schedules --test reclaim_races --test s000_refault \
                          --test s000_schedules --test s002_swapoff --test s002_races --test s004_migrate_races \
-                         --test entry_races --test s002_at_once --test low_heap --test property --test property_large \
+                         --test s004_exclusive_races --test entry_races --test s002_at_once --test low_heap --test property --test property_large \
                          --test mutation --test thp_zero_page_races --test signals \
                          --test processes --test out_of_memory";
 

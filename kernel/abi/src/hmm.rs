@@ -13,6 +13,10 @@ pub const HMM_DMIRROR_MIGRATE_TO_DEV: u32 = 0xc028_4802;
 pub const HMM_DMIRROR_MIGRATE_TO_SYS: u32 = 0xc028_4803;
 /// Tells what the device would find, a byte a page.
 pub const HMM_DMIRROR_SNAPSHOT: u32 = 0xc028_4804;
+/// Takes each page of a range for the device alone, and reads what the device has then.
+pub const HMM_DMIRROR_EXCLUSIVE: u32 = 0xc028_4805;
+/// Tells whether the device has any page of a range for itself: EPERM.
+pub const HMM_DMIRROR_CHECK_EXCLUSIVE: u32 = 0xc028_4806;
 /// Moves everything off the device.
 pub const HMM_DMIRROR_RELEASE: u32 = 0xc028_4807;
 /// Sets the flags of the open file.

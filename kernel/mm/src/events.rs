@@ -112,6 +112,10 @@ base::events! {
         DeviceIn = "device_migrate_in",
         /// Pages moved home from the memory of a device.
         DeviceOut = "device_migrate_out",
+        /// Pages in RAM that a device was given for itself.
+        DeviceExclusive = "device_exclusive",
+        /// Those of them that a CPU's access, fork or mprotect took back.
+        DeviceExclusiveEnd = "device_exclusive_end",
         /// 2 MiB blocks given to the kernel's heap.
         HeapGrow = "heap_grow",
         /// Block requests for tags, beside those for pages.

@@ -80,11 +80,13 @@ pub enum Fault {
     UnlockedForSplit,
     /// Dirty state is read from an entry that names a frame of a device, where it means nothing.
     DeviceEntryDirty,
+    /// A page that a device has for itself is the CPUs' again before the device is told.
+    ExclusiveEndedLate,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::TagsNotSaved,
         Self::UnmapWithoutTlbi,
         Self::ReferenceLeakedOnReadError,
@@ -104,6 +106,7 @@ impl Fault {
         Self::FlushAfterUnlock,
         Self::UnlockedForSplit,
         Self::DeviceEntryDirty,
+        Self::ExclusiveEndedLate,
     ];
 }
 

@@ -268,6 +268,33 @@ impl Pte {
         self.0 & bit::SW_DEVICE != 0
     }
 
+    /// Returns the entry as that of a page which a device has for itself: all it says is kept, and no
+    /// CPU uses it. Linux's device-exclusive entry. An entry that permits nothing is not made one.
+    #[must_use]
+    pub const fn device_exclusive(self) -> Self {
+        Self(self.0 & !(bit::VALID | bit::CONTIGUOUS))
+    }
+
+    /// Tells whether a device has the page for itself: EL0 may access it, and the entry is neither
+    /// valid nor frozen.
+    #[inline(always)]
+    pub const fn is_device_exclusive(self) -> bool {
+        self.0 & (bit::VALID | bit::USER | bit::SW_FROZEN) == bit::USER
+    }
+
+    /// Returns the entry as it was before [`Pte::device_exclusive`], but that it stands for itself.
+    #[must_use]
+    pub const fn taken_back(self) -> Self {
+        Self(self.0 | bit::VALID)
+    }
+
+    /// Tells whether no CPU and maybe a device knows the page: it is in the device's memory, or the
+    /// device has it for itself.
+    #[inline(always)]
+    pub const fn is_known_to_device_only(self) -> bool {
+        self.is_on_device() || self.is_device_exclusive()
+    }
+
     /// Returns the entry that was frozen as one that maps frame `pfn` of RAM.
     #[must_use]
     pub const fn thawed_at(self, pfn: Pfn) -> Self {

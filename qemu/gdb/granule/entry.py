@@ -83,8 +83,8 @@ def decode(raw: int, level: int) -> Entry:
 
 def _state(raw: int) -> tuple[str, ...]:
     """Names rights and state. A block has the bits of a page (pgtable::Pte::of_block). An entry of a
-    folio that is being split or migrated is frozen; one whose page a device has is frozen, and
-    device-private."""
+    folio that is being split or migrated is frozen; one whose page is in a device's memory is frozen, and
+    device-private; one whose page of RAM a device has for itself is device-exclusive."""
     is_valid = raw & VALID != 0
     is_hardware_dirty = raw & (DBM | READ_ONLY) == DBM
     readable = "r" if raw & USER else "-"
@@ -99,6 +99,7 @@ def _state(raw: int) -> tuple[str, ...]:
         (raw & SW_SPECIAL, "special"),
         (raw & SW_FROZEN, "frozen"),
         (raw & SW_DEVICE, "device-private"),
+        (raw & (VALID | USER | SW_FROZEN) == USER, "device-exclusive"),
     ]
     return (readable + writable + executable, *(name for is_set, name in flags if is_set))
 

@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 
-use crate::memory::PAGE;
+use crate::memory::{self, Mapping, PAGE};
 use crate::sys::{self, Errno};
 use crate::trial::Skip;
 
@@ -142,6 +142,32 @@ impl Dmirror {
         Ok(seen)
     }
 
+    /// Takes each page of a range for the device alone, and has the device read it.
+    ///
+    /// # Errors
+    ///
+    /// The call's.
+    pub fn take_exclusive(&self, range: Range<usize>) -> Result<Vec<u8>, Errno> {
+        let mut seen = vec![0; range.len()];
+        let nr_pages = (range.len() / PAGE) as u64;
+        let done = self.ask(5, range, seen.as_mut_ptr().addr())?;
+        assert_eq!(done.cpages, nr_pages);
+        Ok(seen)
+    }
+
+    /// Tells whether the device has any page of a range for itself.
+    ///
+    /// # Panics
+    ///
+    /// When the call fails otherwise than by saying so.
+    pub fn has_exclusive(&self, range: Range<usize>) -> bool {
+        match self.ask(6, range, 0) {
+            Ok(_) => false,
+            Err(libc::EPERM) => true,
+            Err(errno) => panic!("HMM_DMIRROR_CHECK_EXCLUSIVE: {errno}"),
+        }
+    }
+
     /// Moves everything off the device.
     ///
     /// # Errors
@@ -160,4 +186,27 @@ impl Dmirror {
         let mut command = Command { npages: flags, ..Command::default() };
         self.ioctl(8, &mut command).expect("HMM_DMIRROR_FLAGS");
     }
+}
+
+/// Maps pages, and stores a pattern of its own to each.
+pub fn filled(nr_pages: usize) -> Mapping {
+    let mapping = Mapping::anonymous(nr_pages * PAGE);
+    mapping.pages().for_each(|page| memory::store_pattern(page, page as u64));
+    mapping
+}
+
+/// Checks that every page has its pattern.
+///
+/// # Panics
+///
+/// When one has not.
+pub fn check(mapping: &Mapping) {
+    for page in mapping.pages() {
+        assert_eq!(memory::first_difference(page, page as u64), None, "{page:#x}");
+    }
+}
+
+/// Returns what is in a mapping.
+pub fn bytes(mapping: &Mapping) -> Vec<u8> {
+    mapping.range().map(memory::load_byte).collect()
 }

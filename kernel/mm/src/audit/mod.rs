@@ -6,6 +6,7 @@
 //! else uses the memory manager: between two steps of a test.
 
 mod frames;
+mod mirrors;
 mod observed;
 mod sharing;
 
@@ -37,6 +38,7 @@ impl<M: Machine> System<M> {
         while let Some(mm) = self.mms().next(last) {
             last = mm.id().get();
             seen.walk_mm(&mm);
+            mirrors::audit(&mm);
             self.audit_gauges(&mm, &seen);
             nr_zero_users += u64::from(self.audit_huge_zero_user(&mm, &seen));
         }

@@ -127,7 +127,9 @@ impl Observed {
         let base = base_of(page, pte.pfn().get() - folio.head().get());
         let mappings = &mut self.folios.entry(id).or_default().mappings;
         *mappings.entry((mm.id(), base)).or_default() += 1;
-        if folio.is_anon() && pte.is_writable() {
+        let is_own = folio.is_anon() && pte.is_writable();
+        assert!(is_own || !pte.is_device_exclusive(), "{page:?} is a device's alone: {pte:?}");
+        if is_own {
             assert!(
                 system.is_mapped_only_by(system.folio(id), mm.id()),
                 "{id:?} is shared and writable"

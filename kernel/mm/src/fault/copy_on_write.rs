@@ -30,6 +30,7 @@ impl<M: Machine> Mm<M> {
             self.system().wait_for_folio(id);
             return Ok(false);
         }
+        let pte = self.take_back(&mut lock, site.page, pte);
         let needs_write = site.is_write() && !pte.is_writable();
         if !needs_write {
             self.set_what_hardware_did_not(site, &mut lock);

@@ -164,7 +164,8 @@ impl<'m, M: Machine> Migration<'m, M> {
     /// Tells whether an entry is of the kind that is asked for.
     fn is_wanted(&self, pte: Pte) -> bool {
         match self.request.from {
-            From::Ram => !pte.is_frozen(),
+            // A device that has a page for itself keeps it, as on Linux.
+            From::Ram => !pte.is_frozen() && !pte.is_device_exclusive(),
             From::Device(device) => {
                 let devices = self.mm.system().device_memory();
                 pte.is_on_device() && devices.device_of(pte.pfn()) == device

@@ -6,7 +6,7 @@
 use base::Vpn;
 use hal::Machine;
 
-use super::{Mirror, MirrorError, MirrorPage};
+use super::{Mirror, MirrorError, MirrorPage, Rights};
 use crate::folio::FolioFlags;
 
 impl<M: Machine> Mirror<M> {
@@ -33,7 +33,7 @@ impl<M: Machine> Mirror<M> {
     /// [`MirrorError::Unknown`] when the device does not know the page, or not as writable.
     pub fn write(&self, page: Vpn, bytes: &[u8]) -> Result<(), MirrorError> {
         let inside = self.inside.lock();
-        let known = inside.pages.get(&page).filter(|known| known.is_writable);
+        let known = inside.pages.get(&page).filter(|known| known.rights == Rights::Write);
         let MirrorPage { pfn, folio, is_on_device, .. } = known.ok_or(MirrorError::Unknown)?;
         let at = pfn.base();
         match is_on_device {

@@ -6,7 +6,7 @@ use base::{PageRange, Vpn};
 use hal::{Access, FaultCause, Machine, MemFault};
 use pgtable::{Entry, Prot, Pte};
 
-use super::{Mirror, MirrorPage};
+use super::{Mirror, MirrorPage, Rights};
 use crate::fault::FaultError;
 use crate::folio::{FolioFlags, FolioId};
 use crate::mm::{Mapped, Mm};
@@ -25,6 +25,8 @@ pub enum MirrorError {
     Busy,
     /// The device does not know the page.
     Unknown,
+    /// The page is not the program's own, as it must be for a device to have it for itself.
+    NotAnonymous,
     /// No memory.
     OutOfMemory,
     /// The program has ended.
@@ -63,15 +65,13 @@ impl<M: Machine> Mirror<M> {
     }
 
     /// Makes sure that the heap has room for more pages in the device's table.
-    fn reserve(&self, nr_pages: usize) -> Result<(), MirrorError> {
+    pub(super) fn reserve(&self, nr_pages: usize) -> Result<(), MirrorError> {
         let room = self.mm.system().reserve_kernel_heap(4096 + nr_pages * 64);
         room.map_err(|_| MirrorError::OutOfMemory)
     }
 
     fn fault_page(&self, page: Vpn, access: Access) -> Result<(), MirrorError> {
-        let machine = self.mm.machine();
-        let start_ns = machine.now_ns();
-        while machine.now_ns().wrapping_sub(start_ns) <= PATIENCE_NS {
+        self.patiently(|| {
             let seq = self.inside.lock().seq;
             match self.mm.look_for_device(page, access, self) {
                 Look::Page(found) => {
@@ -79,24 +79,42 @@ impl<M: Machine> Mirror<M> {
                     let mut inside = self.inside.lock();
                     if inside.seq == seq {
                         inside.pages.insert(page, found);
-                        return Ok(());
+                        return Ok(true);
                     }
                 }
                 Look::Unmapped => return Err(MirrorError::Fault),
                 Look::Denied => return Err(MirrorError::Denied),
                 Look::Wait(folio) => self.mm.system().wait_for_folio(folio),
-                Look::None => {
-                    let cause = FaultCause::Translation;
-                    let fault = MemFault { addr: page.base(), access, cause, esr: 0 };
-                    self.mm.fault(&fault).map_err(|why| match why {
-                        FaultError::OutOfMemory => MirrorError::OutOfMemory,
-                        _ => MirrorError::Fault,
-                    })?;
-                }
+                Look::None => self.fault_as_program(page, access)?,
+            }
+            Ok(false)
+        })
+    }
+
+    /// Attempts something until it is done, or for too long.
+    pub(super) fn patiently(
+        &self,
+        mut attempt: impl FnMut() -> Result<bool, MirrorError>,
+    ) -> Result<(), MirrorError> {
+        let machine = self.mm.machine();
+        let start_ns = machine.now_ns();
+        while machine.now_ns().wrapping_sub(start_ns) <= PATIENCE_NS {
+            if attempt()? {
+                return Ok(());
             }
             machine.cond_resched();
         }
         Err(MirrorError::Busy)
+    }
+
+    /// Has the program's memory accessed as the program would.
+    pub(super) fn fault_as_program(&self, page: Vpn, access: Access) -> Result<(), MirrorError> {
+        let cause = FaultCause::Translation;
+        let fault = MemFault { addr: page.base(), access, cause, esr: 0 };
+        self.mm.fault(&fault).map_err(|why| match why {
+            FaultError::OutOfMemory => MirrorError::OutOfMemory,
+            _ => MirrorError::Fault,
+        })
     }
 
     /// Makes the device know those pages of a range that are in its own memory.
@@ -157,7 +175,7 @@ impl<M: Machine> Mm<M> {
             let page = MirrorPage {
                 pfn: pte.pfn(),
                 folio: None,
-                is_writable: false,
+                rights: Rights::Read,
                 is_on_device: false,
                 by_block,
             };
@@ -179,13 +197,7 @@ impl<M: Machine> Mm<M> {
         if !is_on_device && !pte.is_valid() || access == Access::Write && !pte.is_writable() {
             return Look::None;
         }
-        let is_writable = pte.is_writable();
-        Look::Page(MirrorPage {
-            pfn: pte.pfn(),
-            folio: Some(id),
-            is_writable,
-            is_on_device,
-            by_block,
-        })
+        let (pfn, folio, rights) = (pte.pfn(), Some(id), Rights::of(pte));
+        Look::Page(MirrorPage { pfn, folio, rights, is_on_device, by_block })
     }
 }

@@ -12,6 +12,7 @@
 //! invalidations (`Inside::seq`) tells whether one came in between.
 
 mod access;
+mod exclusive;
 mod fault;
 mod snapshot;
 
@@ -26,6 +27,8 @@ use base::sync::atomic::{AtomicUsize, Ordering};
 use base::sync::{RwSpinLock, SpinLock};
 use base::{PageRange, Pfn, Vpn, lock_level};
 use hal::{DeviceId, Machine};
+
+use pgtable::Pte;
 
 use crate::folio::FolioId;
 use crate::frame::OutOfMemory;
@@ -58,10 +61,28 @@ struct MirrorPage {
     pfn: Pfn,
     /// The folio, but for the page of zeroes.
     folio: Option<FolioId>,
-    is_writable: bool,
+    rights: Rights,
     is_on_device: bool,
     /// A block maps it.
     by_block: bool,
+}
+
+/// What a device may do with a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Rights {
+    /// Read it.
+    Read,
+    /// Write it too.
+    Write,
+    /// Read it, and change it while no CPU and no other device reaches it.
+    Exclusive,
+}
+
+impl Rights {
+    /// Returns what an entry permits a device that has the page like anybody else.
+    fn of(pte: Pte) -> Self {
+        if pte.is_writable() { Rights::Write } else { Rights::Read }
+    }
 }
 
 impl<M: Machine> Mirrors<M> {
@@ -80,6 +101,12 @@ impl<M: Machine> Mirrors<M> {
     #[cold]
     fn invalidate_all(&self, pages: PageRange) {
         self.list.read().iter().for_each(|mirror| mirror.invalidate(pages));
+    }
+
+    /// Returns the devices' views.
+    #[cfg(feature = "audit")]
+    pub(crate) fn all(&self) -> Vec<Arc<Mirror<M>>> {
+        self.list.read().clone()
     }
 
     fn add(&self, mirror: &Arc<Mirror<M>>) -> Result<(), OutOfMemory> {
@@ -117,6 +144,17 @@ impl<M: Machine> Mirror<M> {
     /// Returns the device.
     pub fn device(&self) -> DeviceId {
         self.device
+    }
+
+    /// Returns what the device knows: page, frame, whether it may write, whether it has the page for
+    /// itself.
+    #[cfg(feature = "audit")]
+    pub(crate) fn all_known(&self) -> Vec<(Vpn, Pfn, bool, bool)> {
+        let told = |(page, known): (&Vpn, &MirrorPage)| {
+            let is_exclusive = known.rights == Rights::Exclusive;
+            (*page, known.pfn, known.rights != Rights::Read, is_exclusive)
+        };
+        self.inside.lock().pages.iter().map(told).collect()
     }
 
     /// Returns how many pages of the range the device knows.

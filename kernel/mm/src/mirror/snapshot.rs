@@ -5,7 +5,7 @@ use base::Vpn;
 use hal::{Access, Machine};
 
 use super::fault::Look;
-use super::{Mirror, MirrorError};
+use super::{Mirror, MirrorError, Rights};
 
 /// What a device would find at a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,7 +44,7 @@ impl<M: Machine> Mirror<M> {
                 Look::None => break Glimpse::None,
                 Look::Page(page) => {
                     break Glimpse::Page {
-                        is_writable: page.is_writable,
+                        is_writable: page.rights == Rights::Write,
                         is_zero: page.folio.is_none(),
                         is_own: page.is_on_device,
                         by_block: page.by_block,

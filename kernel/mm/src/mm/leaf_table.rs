@@ -250,7 +250,8 @@ fn whole_runs(page: Vpn, nr: u32, first: Pte) -> Range<u32> {
     let run = Order::CONT.nr_pages();
     let (skew, frame) = (page.get() as u32 % run, first.pfn().get() % run);
     let (start, end) = ((run - skew) % run, (skew + nr) / run * run);
-    match skew == frame && end > skew + start && !first.is_frozen() {
+    let may_be_valid = !first.is_frozen() && !first.is_device_exclusive();
+    match skew == frame && end > skew + start && may_be_valid {
         true => start..end - skew,
         false => 0..0,
     }

@@ -57,7 +57,13 @@ impl<'s, M: Machine> TlbBatch<'s, M> {
             {
                 self.add(mm, pages);
             }
-            Change::Store => self.system.count(MmEvent::TlbElided, pages.nr_pages()),
+            Change::Store => {
+                if Pte::from_raw(old).is_device_exclusive() {
+                    // Frozen now: no TLB has it, but a device.
+                    mm.mirrors().invalidate(pages);
+                }
+                self.system.count(MmEvent::TlbElided, pages.nr_pages());
+            }
             Change::StoreAndForgetLazily => {}
             Change::StoreThenInvalidate => self.add(mm, pages),
             Change::BreakBeforeMake => panic!("{pages:?}: {old:#x} to {new:#x} needs a break"),

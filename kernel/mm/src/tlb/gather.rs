@@ -115,11 +115,13 @@ impl<'m, M: Machine> TlbGather<'m, M> {
         if self.when == Complete::Already {
             return;
         }
-        if Pte::from_raw(old).is_on_device() {
-            self.mm.mirrors().invalidate(pages);
-        }
         match change_of(old, new) {
-            Change::Store => self.mm.system().count(MmEvent::TlbElided, pages.nr_pages()),
+            Change::Store => {
+                if Pte::from_raw(old).is_known_to_device_only() {
+                    self.mm.mirrors().invalidate(pages);
+                }
+                self.mm.system().count(MmEvent::TlbElided, pages.nr_pages());
+            }
             Change::StoreAndForgetLazily => {}
             Change::StoreThenInvalidate if self.is_unnoted(new) => {}
             Change::StoreThenInvalidate => self.add(due, pages),

@@ -158,13 +158,17 @@ impl<M: Machine> Mm<M> {
             let mut nr = 1;
             let (raw, most) = (lock.load(page), (pages.end.get() - page.get()) as u32);
             match Entry::decode(raw) {
-                Entry::Present(pte) => match self.run_at(lock, page, pte, most) {
-                    None => child.lock.fill_run(page, 1, pte.old()),
-                    Some(run) => {
-                        nr = run.nr;
-                        self.share_run(area, &run, lock, child, gather)?;
+                Entry::Present(pte) => {
+                    // What is shared is no device's alone.
+                    let pte = if pte.is_valid() { pte } else { self.take_back(lock, page, pte) };
+                    match self.run_at(lock, page, pte, most) {
+                        None => child.lock.fill_run(page, 1, pte.old()),
+                        Some(run) => {
+                            nr = run.nr;
+                            self.share_run(area, &run, lock, child, gather)?;
+                        }
                     }
-                },
+                }
                 Entry::NonPresent(NonPresent::Swap { entry, .. }) => {
                     nr = lock.swap_run_len(page, raw, most);
                     self.system().dup_slots(entry, nr);

@@ -149,6 +149,7 @@ impl<M: Machine> Mm<M> {
         pte: Pte,
         gather: &mut TlbGather<'_, M>,
     ) -> u32 {
+        let pte = if pte.is_valid() { pte } else { self.take_back(lock, page, pte) };
         if pte.mem_type() != rights.mem {
             return self.tag_run(lock, rights, page, most, pte);
         }

@@ -68,6 +68,8 @@ pub enum PageView {
     },
     /// In the memory of a device.
     OnDevice(DeviceId),
+    /// In RAM, and a device has it for itself.
+    DeviceExclusive(Pfn),
     /// In a swap slot.
     Swapped(SwapEntry),
 }
@@ -147,6 +149,9 @@ impl<M: Machine> Mm<M> {
         match entry {
             Entry::Present(pte) if pte.is_on_device() => {
                 PageView::OnDevice(self.system().device_memory().device_of(pte.pfn()))
+            }
+            Entry::Present(pte) if pte.is_device_exclusive() => {
+                PageView::DeviceExclusive(pte.pfn())
             }
             Entry::Present(pte) if pte.is_special() => {
                 PageView::Present { pfn: pte.pfn(), is_file: false, is_exclusive: false }

@@ -140,6 +140,26 @@ fn use_gathered_by_bits_is_use_gathered_one_by_one() {
 }
 
 #[test]
+fn an_entry_is_a_devices_alone_and_is_taken_back_with_all_it_says() {
+    for prot in [Prot::READ | Prot::WRITE, Prot::READ | Prot::WRITE | Prot::EXEC] {
+        for pte in [Pte::new(PFN, prot, MemType::Tagged), Pte::new(PFN, prot, MemType::Normal)] {
+            for pte in [pte, pte.dirty(), pte.old(), pte.dirty().write_protected()] {
+                let alone = pte.contiguous().device_exclusive();
+                assert!(alone.is_device_exclusive() && alone.is_known_to_device_only());
+                assert!(!alone.is_valid() && !alone.is_frozen() && Pte::is_present(alone.raw()));
+                assert_eq!(alone.taken_back(), pte);
+                assert_eq!(alone.frozen().thawed(), pte, "a split takes it back");
+                assert!(!alone.frozen().is_device_exclusive());
+            }
+        }
+    }
+    let inaccessible = Pte::new(PFN, Prot::empty(), MemType::Normal);
+    for other in [rw(), rw().frozen(), rw().on_device(PFN), inaccessible] {
+        assert!(!other.is_device_exclusive(), "{other:?}");
+    }
+}
+
+#[test]
 fn an_entry_goes_to_a_device_and_comes_home_with_all_it_permits() {
     for prot in [Prot::empty(), Prot::READ, Prot::READ | Prot::WRITE, Prot::READ | Prot::EXEC] {
         for mem in [MemType::Normal, MemType::Tagged] {

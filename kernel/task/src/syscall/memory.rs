@@ -169,7 +169,7 @@ fn mincore<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
         let views = mm.page_views(PageRange::new(page, end));
         let mut bytes = [0; STEP as usize];
         for (byte, view) in bytes.iter_mut().zip(&views) {
-            *byte = u8::from(matches!(view, PageView::Present { .. } | PageView::OnDevice(_)));
+            *byte = u8::from(!matches!(view, PageView::None | PageView::Swapped(_)));
         }
         let done = page.get() - pages.start.get();
         call.write(call.arg(2).wrapping_add(done), &bytes[..views.len()])?;

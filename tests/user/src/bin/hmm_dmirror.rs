@@ -31,23 +31,6 @@ user_tests::tests!(
 
 const NR: usize = 64;
 
-fn filled(nr_pages: usize) -> Mapping {
-    let mapping = Mapping::anonymous(nr_pages * PAGE);
-    mapping.pages().for_each(|page| memory::store_pattern(page, page as u64));
-    mapping
-}
-
-fn check(mapping: &Mapping) {
-    for page in mapping.pages() {
-        assert_eq!(memory::first_difference(page, page as u64), None, "{page:#x}");
-    }
-}
-
-/// What is in a mapping.
-fn bytes(mapping: &Mapping) -> Vec<u8> {
-    mapping.range().map(memory::load_byte).collect()
-}
-
 fn a_device_reads_and_writes_as_its_program_does() -> Result<(), Skip> {
     let device = Dmirror::open(0)?;
     let mapping = filled(NR);
@@ -264,7 +247,7 @@ fn bad_requests_are_refused() -> Result<(), Skip> {
     let device = Dmirror::open(0)?;
     let mapping = filled(2);
     let good = Command { addr: mapping.start() as u64, npages: 2, ..Command::default() };
-    for number in [0, 1, 2, 3, 4, 7, 8] {
+    for number in 0..=8 {
         for bad in [
             Command { addr: good.addr + 1, ..good },
             Command { npages: 0, ..good },

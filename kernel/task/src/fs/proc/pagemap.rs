@@ -62,7 +62,7 @@ fn entry(view: &PageView) -> u64 {
             entry | if is_exclusive { EXCLUSIVE } else { 0 }
         }
         // As Linux has it: not present, and not nothing.
-        PageView::OnDevice(_) => SWAPPED,
+        PageView::OnDevice(_) | PageView::DeviceExclusive(_) => SWAPPED,
         PageView::Swapped(entry) => {
             SWAPPED | entry.area.get() as u64 | u64::from(entry.slot) << AREA_BITS
         }

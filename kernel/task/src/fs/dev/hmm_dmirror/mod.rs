@@ -5,7 +5,10 @@
 //! An open file mirrors the address space of who opened it, also for a child that inherits it. When it
 //! is closed, what is on the device comes home, as on Linux after 7.0.
 
+mod access;
 mod command;
+mod migrate;
+mod request;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
