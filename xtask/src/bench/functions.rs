@@ -16,7 +16,7 @@ use std::thread;
 use object::{Object, ObjectSection, SectionKind};
 
 use super::result::Measured;
-use super::rows::{Per, SECTIONS, SIZES};
+use super::rows::{Per, SECTIONS, SIZES, Section};
 use crate::build;
 use crate::error::Error;
 use crate::guest::{Guest, Setup};
@@ -47,6 +47,13 @@ pub fn is_row(name: &str) -> bool {
     let mut rows = SECTIONS.iter().filter(|section| section.cpus.is_none()).flat_map(|s| s.rows);
     let size = kind.strip_suffix("+mte").unwrap_or(kind);
     SIZES.contains(&size) && rows.any(|known| known.name == row && known.per == Per::Page)
+}
+
+/// Returns the kernel option that such a row needs.
+pub fn kernel_arg(name: &str) -> Option<&'static str> {
+    let row = name.split('/').next();
+    let has_row = |section: &&Section| section.rows.iter().any(|known| Some(known.name) == row);
+    SECTIONS.iter().find(has_row)?.kernel_arg
 }
 
 /// Boots the benchmark with one row, its setup in `setup`, and says where the instructions went.

@@ -42,7 +42,7 @@ const DEFAULTS: Defaults = Defaults { machine: "bench", checks: Checks::Release,
 /// Boots the benchmark: instructions per operation, exact
 #[derive(Args, Debug)]
 pub struct Bench {
-    /// Rows or sections (calls, pages, cpus, growth, flat, slots, metadata, boot) [default: those
+    /// Rows or sections (calls, pages, cpus, growth, flat, slots, migration, metadata, boot) [default: those
     /// that need no other machine]
     rows: Vec<String>,
     /// Measure every section
@@ -94,6 +94,7 @@ enum Peer {
 struct Boot {
     cpus: Option<u32>,
     memory: Option<Size>,
+    kernel_arg: Option<&'static str>,
     words: Vec<String>,
 }
 
@@ -156,6 +157,7 @@ impl Bench {
         }
         let mut setup = guests::granule(&self.guest.setup(DEFAULTS, run::needs(false), &[])?);
         setup.init_args = vec![row.to_owned()];
+        setup.kernel_args.extend(functions::kernel_arg(row).map(str::to_owned));
         let limits = Limits { silence: Some(SILENCE), ..Limits::default() };
         print!("{}", functions::profile(&setup, PROGRAM, &limits)?);
         Ok(0)
@@ -172,11 +174,14 @@ impl Bench {
         for section in &SECTIONS {
             let words = self.words_of(section);
             let (cpus, memory) = (section.cpus, section.memory_mib.map(Size::mib));
-            let same = |boot: &&mut Boot| (boot.cpus, boot.memory) == (cpus, memory);
+            let kernel_arg = section.kernel_arg;
+            let same = |boot: &&mut Boot| {
+                (boot.cpus, boot.memory, boot.kernel_arg) == (cpus, memory, kernel_arg)
+            };
             match boots.iter_mut().find(same) {
                 _ if words.is_empty() => {}
                 Some(boot) => boot.words.extend(words),
-                None => boots.push(Boot { cpus, memory, words }),
+                None => boots.push(Boot { cpus, memory, kernel_arg, words }),
             }
         }
         let is_known = |word: &&String| boots.iter().any(|boot| boot.words.contains(word));
@@ -204,6 +209,7 @@ impl Bench {
         let chosen = self.guest.machine();
         setup.machine.cpus = chosen.smp.or(boot.cpus).unwrap_or(setup.machine.cpus);
         setup.machine.memory = chosen.memory.or(boot.memory).unwrap_or(setup.machine.memory);
+        setup.kernel_args.extend(boot.kernel_arg.map(str::to_owned));
         setup.init_args.clone_from(&boot.words);
         setup
     }

@@ -42,6 +42,8 @@ pub struct Section {
     pub cpus: Option<u32>,
     /// The memory in MiB that it needs, if not the machine's.
     pub memory_mib: Option<u64>,
+    /// A kernel option that it needs.
+    pub kernel_arg: Option<&'static str>,
     /// Its rows.
     pub rows: &'static [Row],
 }
@@ -76,11 +78,11 @@ impl Row {
 }
 
 const fn section(name: &'static str, title: &'static str, rows: &'static [Row]) -> Section {
-    Section { name, title, is_default: true, cpus: None, memory_mib: None, rows }
+    Section { name, title, is_default: true, cpus: None, memory_mib: None, kernel_arg: None, rows }
 }
 
 /// All sections, in the order of the tables.
-pub const SECTIONS: [Section; 8] = [
+pub const SECTIONS: [Section; 9] = [
     section(
         "calls",
         "Calls, threads and signals: instructions each",
@@ -169,6 +171,20 @@ pub const SECTIONS: [Section; 8] = [
             row("bytes_per_slot_in_use", "bytes of memory per slot in use", Per::Once),
         ],
     ),
+    Section {
+        // 64 MiB for a device, as much for the other, and 6 MiB for their tags.
+        kernel_arg: Some("device_mem=134M"),
+        is_default: false,
+        ..section(
+            "migration",
+            "Migration to a device: instructions per page, without those that copy",
+            &[
+                page("migrate_there", "to the device, on request"),
+                page("migrate_back", "to RAM, on request"),
+                page("migrate_back_by_fault", "to RAM, by a load"),
+            ],
+        )
+    },
     section(
         "metadata",
         "Metadata: bytes",

@@ -18,6 +18,7 @@ mod growth;
 mod held;
 mod memory_use;
 mod metadata;
+mod migration;
 mod pages;
 mod region;
 mod report;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
     flat::print(&choice);
     growth::print(&choice);
     slots::print(&choice);
+    migration::print(&choice);
     report::fact("end", "1");
     ExitCode::SUCCESS
 }
