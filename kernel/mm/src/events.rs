@@ -120,6 +120,8 @@ base::events! {
         HeapGrow = "heap_grow",
         /// Block requests for tags, beside those for pages.
         SwapTagRequest = "swap_tag_requests",
+        /// Folios that went out or came in by the request for the slots before theirs.
+        SwapMerged = "swap_merged",
         /// Block requests for swap.
         SwapRequest = "swap_requests",
         /// Blocks of 2 MiB that a first touch got.

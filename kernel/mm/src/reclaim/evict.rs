@@ -12,7 +12,7 @@ use arrayvec::ArrayVec;
 
 use base::sync::stop_point;
 use base::{Order, Vpn};
-use hal::{IoTicket, Machine};
+use hal::Machine;
 use pgtable::{NEXT_SLOT, NonPresent, Pte};
 
 use crate::events::MmEvent;
@@ -20,13 +20,13 @@ use crate::folio::{FolioFlags, FolioId, FolioLock, FolioRef, Place};
 use crate::lab::TlbFault;
 use crate::mm::{BlockLock, Mm, PageTableLock, Resident};
 use crate::rmap::{MappedBy, base_of};
-use crate::swap::{NoSlots, WriteOut};
+use crate::swap::{NR_WRITTEN, NoSlots, Writes};
 use crate::system::System;
 use crate::thp::ThpStat;
 use crate::tlb::TlbBatch;
 
 /// Folios evicted together.
-pub(super) const BATCH: usize = 32;
+pub(super) const BATCH: usize = NR_WRITTEN;
 
 /// A batch of folios on their way out. They were isolated from their LRU lists.
 #[must_use = "the folios go, or go back, in finish()"]
@@ -258,44 +258,21 @@ impl<'s, M: Machine> Eviction<'s, M> {
         while let Some(folio) = self.unslotted.pop() {
             self.split_or_put_back(folio, NoSlots::Full);
         }
-        let mut written = ArrayVec::<(FolioRef<'s, M>, Option<IoTicket>), BATCH>::new();
-        let system = self.system;
-        for folio in self.unmapped.drain(..) {
-            let needs_write = folio.swap_entry().is_some() && folio.has(FolioFlags::DIRTY);
-            match needs_write.then(|| system.start_write_out(&folio)) {
-                None | Some(WriteOut::Done) => written.push((folio.unlock(), None)),
-                Some(WriteOut::InFlight(ticket)) => written.push((folio.unlock(), Some(ticket))),
-                Some(WriteOut::NotStarted) => put_back(folio.unlock()),
-            }
-        }
+        let writes = Writes::start(self.system, self.unmapped.drain(..));
         stop_point("writes started");
         let mut unused = ArrayVec::<FolioId, BATCH>::new();
         let mut freed = 0;
-        end_writes(&mut written);
-        for (folio, _) in written {
+        for folio in writes.finish() {
             if let Some(folio) = let_go(folio) {
                 freed += folio.order().nr_pages() as u64;
                 unused.push(folio.into_raw());
             }
         }
+        let system = self.system;
         unused.retain(|id| system.folio(*id).put());
         system.free_folios(&unused);
         freed
     }
-}
-
-/// Waits for all writes, and only then tries again what failed: by then no other is in flight with
-/// which the disk could merge it.
-fn end_writes<M: Machine>(written: &mut [(FolioRef<'_, M>, Option<IoTicket>)]) {
-    let mut failed = ArrayVec::<&FolioRef<'_, M>, BATCH>::new();
-    for (folio, ticket) in written {
-        if let Some(ticket) = ticket.take()
-            && !folio.system().end_write_out(folio, ticket)
-        {
-            failed.push(folio);
-        }
-    }
-    failed.into_iter().for_each(|folio| folio.system().write_again(folio));
 }
 
 /// Takes a folio out of the cache if nobody has come for it meanwhile, and returns the reference

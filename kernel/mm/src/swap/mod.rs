@@ -9,7 +9,7 @@
 //! 2. Reclaim unmaps it. Each entry that mapped a page now names the page's slot, and counts in it.
 //!    A slot with a count of 0 that caches nothing is free.
 //! 3. When no CPU can reach the page any more, its tags are saved (`mte_tags.rs`) and its bytes are
-//!    written; a page of zeroes is only marked. Tags first: the slot holds a page only with both.
+//!    written (`writes.rs`); a page of zeroes is only marked. Tags first: the slot holds a page only with both.
 //! 4. The folio leaves the cache (`cache.rs`) if nobody has come for it. The word then keeps a
 //!    shadow, from which a later swap-in learns how long the page was gone.
 //! 5. A fault, or swapoff, finds the folio in the cache or reads it (`swap_in.rs`), restores the
@@ -47,15 +47,17 @@ mod swapoff;
 mod swapon;
 pub mod tag_codec;
 mod tag_store;
+mod writes;
 
 pub(crate) use area_ref::AreaRef;
 pub(crate) use count::SlotDrops;
 pub(crate) use read_ahead::ReadAhead;
 pub(crate) use read_together::Request;
 pub(crate) use swap_in::{InCache, SwapInError, Unread};
-pub(crate) use swap_out::{NoSlots, WriteOut};
+pub(crate) use swap_out::NoSlots;
 pub use swapoff::SwapOffError;
 pub use swapon::{AreaInfo, SwapOn, SwapOnError};
+pub(crate) use writes::{NR_WRITTEN, Writes};
 
 use alloc::sync::Arc;
 

@@ -24,7 +24,7 @@ use crate::folio::FolioRef;
 use crate::system::System;
 
 /// Most segments of a request; virtio-blk takes them from 32 on (`drivers::virtio::MAX_SEGMENTS`).
-const NR_TOGETHER: usize = 32;
+pub(super) const NR_TOGETHER: usize = 32;
 
 /// Folios that are read by one request.
 pub(crate) struct Request {
@@ -96,6 +96,7 @@ impl<M: Machine> System<M> {
             let segments: ArrayVec<Segment, NR_TOGETHER> =
                 folios.iter().map(Unread::segment).collect();
             self.count(MmEvent::SwapRequest, 1);
+            self.count(MmEvent::SwapMerged, nr_folios as u64 - 1);
             let sector = area.sector(folios[0].first);
             let read = self.machine().submit(area.disk, BlockOp::Read, sector, &segments);
             request.ticket = read.ok();

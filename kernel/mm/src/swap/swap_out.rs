@@ -2,7 +2,7 @@
 //! This file takes a folio to swap: slots for it, then its tags and bytes.
 
 use base::Order;
-use hal::{BlockOp, IoTicket, Machine, Segment, TraceKind};
+use hal::{BlockOp, Machine, Segment, TraceKind};
 use pgtable::SwapEntry;
 
 use super::area_ref::AreaRef;
@@ -10,7 +10,6 @@ use super::mte_tags::NotSaved;
 use super::slot::SlotWord;
 use crate::events::MmEvent;
 use crate::folio::{FolioFlags, FolioLock, FolioRef, Place};
-use crate::frame::OutOfMemory;
 use crate::system::System;
 use crate::thp::ThpStat;
 
@@ -21,16 +20,6 @@ pub(crate) enum NoSlots {
     Full,
     /// No memory for the words of slots.
     OutOfMemory,
-}
-
-/// What became of the write of a folio.
-pub(crate) enum WriteOut {
-    /// It is in flight.
-    InFlight(IoTicket),
-    /// Nothing needed to be written: a page of zeroes.
-    Done,
-    /// It could not even be started; the folio is dirty as before.
-    NotStarted,
 }
 
 impl<M: Machine> System<M> {
@@ -72,65 +61,46 @@ impl<M: Machine> System<M> {
         Err(why)
     }
 
-    /// Starts to write a locked, unmapped folio of the swap cache that no CPU can reach any more.
-    /// When the write is complete the caller calls [`System::end_write_out`].
-    pub(crate) fn start_write_out(&self, folio: &FolioLock<'_, M>) -> WriteOut {
-        let entry = folio.swap_entry().expect("a folio that is written is in the swap cache");
+    /// Saves what goes beside the bytes of a locked, unmapped folio that no CPU can reach any more: tags, the
+    /// mark of a page of zeroes, checksums. Tells whether its bytes are to be written now. One that cannot go is
+    /// dirty as before.
+    pub(super) fn prepare_write_out(&self, folio: &FolioLock<'_, M>) -> bool {
+        let Some(entry) = folio.swap_entry() else { return false };
+        if !folio.has(FolioFlags::DIRTY) {
+            return false;
+        }
         let size = || [entry.slot.into(), folio.order().nr_pages().into()];
         let _span = self.machine().span(TraceKind::SwapOut, size);
         let area = self.swap_area(entry.area).expect("a cached folio's area is in service");
         match self.save_tags(&area, folio, entry.slot) {
             Ok(()) => {}
-            Err(NotSaved::OutOfMemory) => return WriteOut::NotStarted,
+            Err(NotSaved::OutOfMemory) => return false,
             Err(NotSaved::Device) => {
                 self.count(MmEvent::SwpOutError, folio.order().nr_pages().into());
-                folio.set(FolioFlags::DIRTY | FolioFlags::BAD_SLOT);
-                return WriteOut::NotStarted;
+                folio.set(FolioFlags::BAD_SLOT);
+                return false;
             }
         }
         let is_zero = folio.frames().all(|pfn| self.machine().is_zero_frame(pfn));
         self.mark_zero(&area, entry, folio.order().nr_pages(), is_zero);
-        folio.clear(FolioFlags::DIRTY);
         if is_zero {
             // As on Linux, `swpout` of its size is for what is written.
             self.count(MmEvent::SwpOutZero, folio.order().nr_pages() as u64);
-            return WriteOut::Done;
+            folio.clear(FolioFlags::DIRTY);
+            return false;
         }
-        if let Err(OutOfMemory) = self.save_checksums(&area, folio, entry.slot) {
-            folio.set(FolioFlags::DIRTY);
-            return WriteOut::NotStarted;
+        let is_ready = self.save_checksums(&area, folio, entry.slot).is_ok();
+        if is_ready {
+            folio.clear(FolioFlags::DIRTY);
         }
-        folio.set(FolioFlags::WRITEBACK);
-        let segment = Segment { first: folio.head(), nr_frames: folio.order().nr_pages() };
-        let sector = area.sector(entry.slot);
-        self.count(MmEvent::SwapRequest, 1);
-        match self.machine().submit(area.disk, BlockOp::Write, sector, &[segment]) {
-            Ok(ticket) => WriteOut::InFlight(ticket),
-            Err(why) => {
-                log::warn!("swap: writing slot {} of area {:?}: {why:?}", entry.slot, area.id);
-                folio.set(FolioFlags::DIRTY);
-                folio.end_writeback();
-                WriteOut::NotStarted
-            }
-        }
-    }
-
-    /// Waits for a write. `false` if it failed: the folio stays in write-back, and when all requests
-    /// that were in flight with this one have ended, the caller calls [`System::write_again`].
-    #[must_use]
-    pub(crate) fn end_write_out(&self, folio: &FolioRef<'_, M>, ticket: IoTicket) -> bool {
-        let is_written = self.machine().wait(ticket).is_ok();
-        if is_written {
-            self.end_whole_write_out(folio);
-        }
-        is_written
+        is_ready
     }
 
     /// Writes each page of a folio again whose write failed, on its own. One sector that cannot be written
     /// fails all pages of a request, and of those that the disk merged with it (QEMU's does, when
     /// they come in together); only the slots that fail now are bad. With one of them, the folio is
     /// dirty again, and its slots are retired or freed as soon as it leaves them.
-    pub(crate) fn write_again(&self, folio: &FolioRef<'_, M>) {
+    pub(super) fn write_again(&self, folio: &FolioRef<'_, M>) {
         let first = folio.swap_entry().expect("write-back keeps a folio in the swap cache");
         let area = self.swap_area(first.area).expect("a cached folio's area is in service");
         let mut nr_bad = 0;
@@ -147,14 +117,14 @@ impl<M: Machine> System<M> {
             }
         }
         if nr_bad == 0 {
-            return self.end_whole_write_out(folio);
+            return self.end_write_out(folio);
         }
         self.count(MmEvent::SwpOutError, nr_bad);
         folio.set(FolioFlags::DIRTY | FolioFlags::BAD_SLOT);
         folio.end_writeback();
     }
 
-    fn end_whole_write_out(&self, folio: &FolioRef<'_, M>) {
+    pub(super) fn end_write_out(&self, folio: &FolioRef<'_, M>) {
         self.count(MmEvent::PswpOut, folio.order().nr_pages() as u64);
         self.count_whole_swap_out(folio.order());
         folio.end_writeback();

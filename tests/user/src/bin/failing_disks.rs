@@ -63,9 +63,11 @@ fn use_disk(disk: &str, is_once: bool) -> usize {
         }
     }
     let mapping = pages();
+    // Each by a request of its own. Pages that the disk does not take stay.
     let page_out = || {
-        // Pages that the disk does not take stay.
-        memory::madvise(mapping.start(), mapping.len_bytes(), libc::MADV_PAGEOUT).expect("madvise");
+        for page in mapping.pages() {
+            memory::madvise(page, PAGE, libc::MADV_PAGEOUT).expect("madvise");
+        }
     };
     page_out();
     let reader = process::fork(|| {

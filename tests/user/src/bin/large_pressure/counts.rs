@@ -17,11 +17,12 @@ const STATS: [&str; 8] = [
 ];
 
 /// What is counted once.
-const COUNTERS: [&str; 7] = [
+const COUNTERS: [&str; 8] = [
     "pswpout",
     "pswpin",
     "swpout_zero",
     "swap_requests",
+    "swap_merged",
     "cow_copy",
     "cow_reuse",
     "mte_tags_saved",
@@ -73,7 +74,11 @@ impl Growth {
         let at_disk = self.now.sum_since(&self.before, &["blk_reads", "blk_writes"]);
         let unmapped_in_part = self.sum("split_deferred");
         let rows = [
-            ("requests, one for each folio that went or came", nr_requests, self.nr_swapped()),
+            (
+                "requests, one for each folio that went or came, but for those that went with others",
+                nr_requests,
+                self.nr_swapped() - self.of("swap_merged").unwrap_or(0),
+            ),
             ("requests at the disk", at_disk.unwrap_or(0), nr_requests),
             ("folios split for want of slots", self.sum("swpout_fallback"), 0),
             (
