@@ -21,9 +21,6 @@ const PROGRAM: &str = "argv_names_the_program";
 /// What is run again and again.
 const REPEATED: [&str; 5] = ["threads", "pipes", "signals", "tags", "swap_tags"];
 
-/// Did not end on one CPU of counted instructions: docs/REPLAY.md.
-const SPINS: &str = "threads::fork_in_a_thread_copies_one_thread";
-
 /// The status of a kernel that panicked.
 const PANIC_STATUS: i32 = 101;
 
@@ -234,8 +231,7 @@ fn swapped_out(transcript: &Transcript) -> Vec<&str> {
 /// Runs a short suite again and again: threads, signals, tags, and pages that go to the disk and
 /// come back.
 fn deterministic_runs_are_equal(lab: &Lab, cpus: u32) -> Result<(), Failed> {
-    let mut tests = lab.programs()?.tests_of_programs(&REPEATED)?;
-    tests.retain(|test| test != SPINS);
+    let tests = lab.programs()?.tests_of_programs(&REPEATED)?;
     let initramfs = lab.programs()?.with_runner(&tests)?;
     let run = || {
         let mut boot = boot_on("test", cpus)?;
