@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use libtest_mimic::Failed;
+use tests::debugger::by_command;
 use tests::harness::{self, Scenario};
 use tests::lab::Lab;
 use tests::verb::VerbRun;
@@ -13,10 +14,11 @@ use xtask::workspace;
 
 const PREFIX: &str = "replay";
 
-const SCENARIOS: [Scenario; 6] = [
+const SCENARIOS: [Scenario; 7] = [
     Scenario { name: "replay_writes_what_was_recorded", run: replay_is_equal },
     Scenario { name: "replay_that_differs_is_an_error_with_its_line", run: difference_is_found },
     Scenario { name: "reverse_continue_lands_at_the_hit_before", run: reverse_continue },
+    Scenario { name: "an_entry_is_followed_back_to_who_wrote_it", run: entry_is_followed_back },
     Scenario { name: "run_that_hangs_can_be_replayed", run: hang_is_replayed },
     Scenario { name: "replay_of_another_program_is_refused", run: other_program_is_refused },
     Scenario { name: "several_cpus_are_refused", run: several_cpus_are_refused },
@@ -76,6 +78,35 @@ fn reverse_continue(lab: &Lab, _cpus: u32) -> Result<(), Failed> {
     session.expect("the second hit again", back == two)?;
     session.expect("one instruction before it", step == two - 1)?;
     session.expect("the same way forwards", (two_again, three_again) == (two, three))
+}
+
+/// Stops where the program `picture` has its memory ready, finds the entry of a page, and goes back to
+/// where it was written: the page's first fault.
+fn entry_is_followed_back(lab: &Lab, _cpus: u32) -> Result<(), Failed> {
+    let recording = Recording { name: String::from("test-entry") };
+    let program = lab.programs()?.path("picture").display().to_string();
+    let words = ["record", "--machine", "test", "--name", &recording.name];
+    lab.xtask(1, &words, &[&program])?;
+    let serial = recording.dir().join("serial.log").display().to_string();
+    let source = workspace::root().join("tests/gdb/session.py").display().to_string();
+    let (source, know) = (format!("source {source}"), format!("python know({serial:?})"));
+    let commands = [&source, "break task/src/syscall/unknown.rs:32", "continue", &know]
+        .into_iter()
+        .chain(["python run('mm-ps')", "python run('mm-pt $tagged')", "python run('p *$pte')"])
+        .chain(["watch *$pte", "reverse-continue", "python run('bt 5')"]);
+    let ex: Vec<&str> = commands.flat_map(|command| ["--ex", command]).collect();
+    let session = replay(&recording.name, &[&["--gdb"][..], &ex].concat())?;
+    let outputs = by_command(&session.stdout);
+    let output = |command: &str| outputs.get(command).map_or("", String::as_str);
+    session.expect("processes", output("mm-ps").contains("thread 1 init"))?;
+    session.expect("the walk", output("mm-pt $tagged").contains("rw- young dirty"))?;
+    let entry = output("p *$pte").rsplit_once("= ").map_or("", |(_, value)| value.trim());
+    let written = format!("new={entry}) at kernel/mm/src/mm/leaf_table.rs");
+    session.expect("the store of this entry", output("bt 5").contains(&written))?;
+    session.expect(
+        "the fault that did it",
+        output("bt 5").contains("kernel/mm/src/fault/anonymous.rs"),
+    )
 }
 
 fn hang_is_replayed(lab: &Lab, _cpus: u32) -> Result<(), Failed> {

@@ -4,11 +4,11 @@
 import argparse
 
 from granule import folio, frame
-from granule.command import Command, attempt, bounded, number
+from granule.command import FrameCommand, attempt, bounded
 from granule.folio import Folio
 
 
-class MmFolio(Command):
+class MmFolio(FrameCommand):
     """Show what a frame is, and the folio that it is a page of.
 
     mm-folio PFN
@@ -16,9 +16,6 @@ class MmFolio(Command):
     Example: mm-folio 0x40097"""
 
     name = "mm-folio"
-
-    def arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("pfn", type=number)
 
     def run(self, args: argparse.Namespace) -> None:
         word = frame.word(args.pfn)

@@ -3,6 +3,8 @@
 
 import argparse
 
+import gdb
+
 from granule import entry, folio, frame, machine, space, swap, walk
 from granule.command import Command, attempt, number
 from granule.walk import Step
@@ -21,6 +23,9 @@ class MmPt(Command):
     frozen; one whose page is in a device's memory is device-private as well. One whose page of RAM a device
     has for itself is device-exclusive.
 
+    The last entry's address is left in $pte, for a watchpoint: watch *$pte stops where it is changed next,
+    reverse-continue from there, in a replay, where it was changed last.
+
     Example: mm-pt 0xffffa40ad000
              mm-pt $x0 --pid 2"""
 
@@ -37,7 +42,14 @@ class MmPt(Command):
         print(f"{address:#x} in mm {own.number}, root table {own.root:#x}")
         for step in walk.walk(own.live_root(), page):
             print(f"  L{step.level}[{step.index}] {step.entry.raw:#018x}: {step.entry}")
+        _remember(step)
         attempt("what it leads to", lambda: _explain(step, page))
+
+
+def _remember(step: Step) -> None:
+    """Makes a pointer to the entry of $pte."""
+    word = gdb.lookup_type("u64").pointer()
+    gdb.set_convenience_variable("pte", gdb.Value(machine.linear(step.table) + 8 * step.index).cast(word))
 
 
 def _explain(step: Step, page: int) -> None:

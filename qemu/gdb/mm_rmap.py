@@ -4,13 +4,13 @@
 import argparse
 
 from granule import folio, space, walk
-from granule.command import Command, Problem, attempt, bounded, number
+from granule.command import FrameCommand, Problem, attempt, bounded
 from granule.folio import Folio, Mapping
 
 PAGES = (1 << 36) - 1
 
 
-class MmRmap(Command):
+class MmRmap(FrameCommand):
     """List who maps the folio of a frame, and check each mapping against the translation tables.
 
     mm-rmap PFN
@@ -18,9 +18,6 @@ class MmRmap(Command):
     Example: mm-rmap 0x40065"""
 
     name = "mm-rmap"
-
-    def arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("pfn", type=number)
 
     def run(self, args: argparse.Namespace) -> None:
         own = folio.of_frame(args.pfn)

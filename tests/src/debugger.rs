@@ -234,8 +234,8 @@ impl Session {
     }
 }
 
-/// Cuts gdb's output where commands begin.
-fn by_command(output: &str) -> BTreeMap<String, String> {
+/// Cuts gdb's output where commands begin, those that `run` of `tests/gdb/session.py` ran.
+pub fn by_command(output: &str) -> BTreeMap<String, String> {
     let mut outputs = BTreeMap::new();
     for part in output.split(MARK).skip(1) {
         let (command, text) = part.split_once('\n').unwrap_or((part, ""));

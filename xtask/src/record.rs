@@ -49,7 +49,7 @@ impl Record {
     /// When the guest cannot be started, or has several CPUs.
     pub fn run(&self) -> Result<u8, Error> {
         let recording = Recording::named(&self.name)?;
-        let mut setup = self.guest.setup(DEFAULTS, run::needs(false), &self.init)?;
+        let mut setup = self.guest.setup_for_debugger(DEFAULTS, run::needs(false), &self.init)?;
         setup.machine.deterministic = true;
         // With --deterministic the disks are others; the recorder wants them as they always are.
         for disk in setup.machine.disks.iter_mut().filter(|it| it.transport == Transport::Host) {

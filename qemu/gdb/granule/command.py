@@ -116,3 +116,10 @@ class Command(gdb.Command):
         except (gdb.error, ArithmeticError, LookupError, ValueError) as error:
             why = f"{self.name}: corrupt or unreadable: {error}"
             raise gdb.GdbError(why) from None
+
+
+class FrameCommand(Command):
+    """A command about the frame that is its one argument."""
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("pfn", type=number)

@@ -54,6 +54,19 @@ class Space:
         residency = self.value["residency"]
         return rust.scalar(residency["context"]) & 0xFFFF, rust.scalar(residency["cpus"])
 
+    @property
+    def asid_generation(self) -> int:
+        """Returns the generation in which the ASID was given out, 0 if there is none."""
+        return rust.scalar(self.value["residency"]["context"]) >> 16
+
+    def mirrors(self) -> Iterator[str]:
+        """Yields what the devices that mirror it are and know."""
+        for pointer in rust.vec(rust.locked(self.value["mirrors"]["list"])):
+            mirror = rust.arc(pointer)
+            inside = rust.locked(mirror["inside"])
+            device, known = rust.scalar(mirror["device"]["__0"]), rust.scalar(inside["pages"]["length"])
+            yield f"device {device} mirrors it and knows {known} pages, {rust.scalar(inside['seq'])} invalidations"
+
     def areas(self) -> Iterator[Area]:
         """Yields the areas, lowest first."""
         for _, area in rust.btree(rust.locked(self.value["areas"])["tree"]):
