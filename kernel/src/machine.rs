@@ -363,8 +363,7 @@ impl Trace for Granule {
     }
 
     fn keep(&self, event: TraceEvent) {
-        let thread = SCHEDULER.get().map_or(0, |scheduler| scheduler.current().number());
-        trace::keep(thread as u16, &event);
+        trace::keep(thread_number(), &event);
     }
 
     fn write_trace(&self) {
@@ -431,6 +430,12 @@ impl Wait for Granule {
 
 /// Who decides which thread runs, once there are threads.
 static SCHEDULER: OnceCell<&'static Scheduler<Granule>> = OnceCell::new();
+
+/// Returns the number of the running kernel thread, 0 before there are any. Takes no lock.
+#[cfg(feature = "trace")]
+pub fn thread_number() -> u16 {
+    SCHEDULER.get().map_or(0, |scheduler| scheduler.current_number()) as u16
+}
 
 /// Lets the scheduler decide from now on.
 pub fn set_scheduler(scheduler: &'static Scheduler<Granule>) {

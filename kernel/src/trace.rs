@@ -12,10 +12,13 @@ use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use arch::cpu;
+use arch::timer::Ticks;
+use base::lock_level;
 use base::percpu::CacheAligned;
-use base::sync::OnceCell;
+use base::sync::{self, OnceCell};
 use hal::trace::{TraceEvent, TraceKind};
 
+use crate::machine;
 use crate::trace_ring::{self, NoMemory, Rings};
 
 const EVENTS: usize = 16384;
@@ -24,6 +27,8 @@ const EVENTS: usize = 16384;
 static SELECTED: AtomicU32 = AtomicU32::new(0);
 
 static RINGS: OnceCell<AllRings> = OnceCell::new();
+
+static TICKS: OnceCell<Ticks> = OnceCell::new();
 
 /// The rings of each CPU.
 type AllRings = Vec<CacheAligned<Rings>>;
@@ -41,6 +46,8 @@ pub fn init(categories: &str, nr_events: Option<&str>, nr_cpus: usize) {
     match rings(nr_cpus, nr_events) {
         Ok(rings) => {
             RINGS.set(rings);
+            TICKS.set(Ticks::read());
+            sync::observe(sync::Observer { now_ns, waited });
             SELECTED.store(selected, Ordering::Release);
         }
         Err(NoMemory) => log::error!("trace: no memory for so many events; nothing is kept"),
@@ -55,6 +62,20 @@ fn rings(nr_cpus: usize, nr_events: usize) -> Result<AllRings, NoMemory> {
 #[inline(always)]
 pub fn is_kept(kind: TraceKind) -> bool {
     SELECTED.load(Ordering::Relaxed) & kind.category().bit() != 0
+}
+
+fn now_ns() -> u64 {
+    TICKS.get().map_or(0, |ticks| ticks.now_ns())
+}
+
+/// Keeps a wait for a spin lock.
+fn waited(start_ns: u64, lock: usize, rank: u8) {
+    let kind = TraceKind::SpinWait;
+    if is_kept(kind) {
+        let duration_ns = now_ns().saturating_sub(start_ns);
+        let args = [lock as u64, rank.into()];
+        keep(machine::thread_number(), &TraceEvent { kind, start_ns, duration_ns, args });
+    }
 }
 
 /// Keeps an event of a thread.
@@ -75,6 +96,9 @@ pub fn write(print: fn(fmt::Arguments<'_>)) {
             let [a, b] = kind.args().map(|name| if name.is_empty() { "-" } else { name });
             let (name, category) = (kind.name(), kind.category().name());
             print(format_args!("kind {name} {category} {a} {b}\n"));
+        }
+        for (name, rank) in lock_level::ORDER {
+            print(format_args!("level {rank} {name}\n"));
         }
         rings.iter().enumerate().for_each(|(cpu, rings)| write_rings(cpu, &rings.0, print));
         print(format_args!("--- trace end ---\n"));

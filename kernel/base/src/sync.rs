@@ -31,6 +31,8 @@ mod backend;
 #[cfg(shuttle)]
 #[path = "sync/shuttle_backend.rs"]
 mod backend;
+#[cfg(all(any(feature = "contention", test), not(shuttle)))]
+mod contention;
 mod once;
 #[cfg(all(feature = "stops", not(shuttle)))]
 mod stops;
@@ -38,9 +40,49 @@ mod stops;
 #[cfg(shuttle)]
 pub use backend::take_stop;
 pub use backend::{atomic, relax, schedule_point, stop_point};
+#[cfg(all(feature = "contention", not(shuttle)))]
+pub use contention::{Observer, observe};
 pub use once::{OnceBox, OnceCell};
 #[cfg(all(feature = "stops", not(shuttle)))]
 pub use stops::Hold;
+
+/// How locks are waited for: seen by an observer, in kernels that keep a trace and in this crate's tests.
+#[cfg(all(any(feature = "contention", test), not(shuttle)))]
+use contention as wait;
+#[cfg(not(all(any(feature = "contention", test), not(shuttle))))]
+#[expect(clippy::extra_unused_type_parameters, reason = "levels matter to who sees waits")]
+mod wait {
+    use super::backend::{self, Mutex, MutexGuard, ReadGuard, RwLock, WriteGuard};
+    use crate::lock_level::LockLevel;
+
+    #[inline(always)]
+    pub fn lock<T, L: LockLevel>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        backend::lock(mutex)
+    }
+
+    #[inline(always)]
+    pub fn read<T, L: LockLevel>(lock: &RwLock<T>) -> ReadGuard<'_, T> {
+        backend::read(lock)
+    }
+
+    #[inline(always)]
+    pub fn write<T, L: LockLevel>(lock: &RwLock<T>) -> WriteGuard<'_, T> {
+        backend::write(lock)
+    }
+
+    /// A wait that nobody sees.
+    pub struct SpinWait;
+
+    /// Begins it.
+    #[inline(always)]
+    pub fn spin_wait<L: LockLevel>(_lock: usize) -> SpinWait {
+        SpinWait
+    }
+}
+
+/// Begins a wait for a lock that is not one of these, such as a bit in a frame's word. It is over when what
+/// is returned is dropped.
+pub use wait::spin_wait;
 
 /// A mutual-exclusion lock whose waiters park in WFE. Never held across a sleep.
 pub struct SpinLock<T, L: LockLevel> {
@@ -76,7 +118,7 @@ impl<T, L: LockLevel> SpinLock<T, L> {
     #[inline]
     pub fn lock(&self) -> SpinGuard<'_, T, L> {
         lock_level::acquire::<L>(false);
-        SpinGuard { inner: backend::lock(&self.inner), _after: AfterUnlock(PhantomData) }
+        SpinGuard { inner: wait::lock::<_, L>(&self.inner), _after: AfterUnlock(PhantomData) }
     }
 
     /// Waits for the lock while another of the same level is held. The caller's own rule says
@@ -88,7 +130,7 @@ impl<T, L: LockLevel> SpinLock<T, L> {
     #[inline]
     pub fn lock_nested(&self) -> SpinGuard<'_, T, L> {
         lock_level::acquire::<L>(true);
-        SpinGuard { inner: backend::lock(&self.inner), _after: AfterUnlock(PhantomData) }
+        SpinGuard { inner: wait::lock::<_, L>(&self.inner), _after: AfterUnlock(PhantomData) }
     }
 
     /// Takes the lock if nobody holds it. Never waits, so any lock may be held meanwhile.
@@ -166,7 +208,7 @@ impl<T, L: LockLevel> RwSpinLock<T, L> {
     #[inline]
     pub fn read(&self) -> RwReadGuard<'_, T, L> {
         lock_level::acquire::<L>(false);
-        RwReadGuard { inner: backend::read(&self.inner), _after: AfterUnlock(PhantomData) }
+        RwReadGuard { inner: wait::read::<_, L>(&self.inner), _after: AfterUnlock(PhantomData) }
     }
 
     /// Waits until nobody holds the lock and takes it alone.
@@ -177,7 +219,7 @@ impl<T, L: LockLevel> RwSpinLock<T, L> {
     #[inline]
     pub fn write(&self) -> RwWriteGuard<'_, T, L> {
         lock_level::acquire::<L>(false);
-        RwWriteGuard { inner: backend::write(&self.inner), _after: AfterUnlock(PhantomData) }
+        RwWriteGuard { inner: wait::write::<_, L>(&self.inner), _after: AfterUnlock(PhantomData) }
     }
 }
 

@@ -51,11 +51,11 @@ pub enum TraceCategory {
     Tags,
     /// TLB invalidations.
     Tlb,
-    /// Folios split.
+    /// Folios split, and pages collapsed.
     Split,
     /// Reclaim.
     Reclaim,
-    /// Waits for sleeping locks.
+    /// Waits for locks.
     Lock,
     /// Requests to disks.
     Block,
@@ -115,18 +115,23 @@ kinds! {
     TagsSave = "tags_save" in Tags ("slot", "pages"),
     /// Tags of a page are restored.
     TagsRestore = "tags_restore" in Tags ("slot", "pfn"),
-    /// Invalidations are started: TLBIs by range, and all others.
-    TlbIssue = "tlb_issue" in Tlb ("ranges", "others"),
+    /// An invalidation is started: from which address on, 0 for all of an address space or of all;
+    /// by how many TLBIs.
+    TlbIssue = "tlb_issue" in Tlb ("addr", "tlbis"),
     /// Issued invalidations are waited for (DSB).
     TlbWait = "tlb_wait" in Tlb ("", ""),
     /// A gather invalidates what it took, waits, and frees.
     TlbGather = "tlb_gather" in Tlb ("folios", "tables"),
     /// A folio is split; 0 pages if somebody held it.
     Split = "split" in Split ("pfn", "pages"),
+    /// The pages of 2 MiB are made one folio; 0 pages if they are not, or were.
+    Collapse = "collapse" in Split ("addr", "pages"),
     /// Lists are scanned: 0 by kswapd, 1 by an allocation; how many pages came free.
     Reclaim = "reclaim" in Reclaim ("direct", "pages"),
     /// A sleeping lock is waited for; alone (1) or shared (0).
     LockWait = "lock_wait" in Lock ("addr", "alone"),
+    /// A spin lock is waited for, at this address, or of this frame; which it is in the lock order.
+    SpinWait = "spin_wait" in Lock ("addr", "level"),
     /// A folio lock is waited for.
     FolioWait = "folio_wait" in Lock ("folio", ""),
     /// A request is started. Operation 0: read; 1: write; 2: flush; 3: discard.

@@ -17,7 +17,7 @@ const PID: u32 = 1;
 pub fn json(log: &Log) -> String {
     let mut items = vec![process_name()];
     items.extend(log.lanes.iter().map(|(lane, name)| thread_name(*lane, name)));
-    items.extend(log.events.iter().map(event));
+    items.extend(log.events.iter().map(|own| event(log, own)));
     items.extend(requests(log));
     format!("{{\"displayTimeUnit\": \"ns\", \"traceEvents\": [\n{}\n]}}\n", items.join(",\n"))
 }
@@ -33,7 +33,7 @@ fn thread_name(lane: u32, name: &str) -> String {
     )
 }
 
-fn event(event: &Event) -> String {
+fn event(log: &Log, event: &Event) -> String {
     let Event { lane, start_ns, duration_ns, .. } = event;
     let mut text = match duration_ns {
         0 => String::from(r#"{"ph": "i", "s": "t""#),
@@ -47,7 +47,7 @@ fn event(event: &Event) -> String {
     );
     let _ = write!(text, r#", "args": {{"cpu": {}"#, event.cpu);
     for (name, value) in &event.args {
-        let _ = write!(text, ", {}: {}", quoted(name), shown(name, *value));
+        let _ = write!(text, ", {}: {}", quoted(name), shown(log, name, *value));
     }
     text + "}}"
 }
@@ -84,9 +84,13 @@ fn edge(ph: &str, start: &Event, ns: u64, id: usize) -> String {
     )
 }
 
-/// Addresses are easier to read, and to find again, as text in hexadecimal.
-fn shown(name: &str, value: u64) -> String {
-    if name == "addr" { format!("\"{value:#x}\"") } else { value.to_string() }
+/// Addresses are easier to read, and to find again, as text in hexadecimal; levels by their names.
+fn shown(log: &Log, name: &str, value: u64) -> String {
+    match (name, log.levels.get(&value)) {
+        ("addr", _) => format!("\"{value:#x}\""),
+        ("level", Some(level)) => quoted(level),
+        _ => value.to_string(),
+    }
 }
 
 /// Times are in microseconds, with three digits behind the point: exact.
@@ -119,5 +123,21 @@ mod tests {
         assert_eq!((begin.len(), end.len()), (1, 1));
         assert_eq!((&begin[0]["name"], &begin[0]["ts"]), (&"read".into(), &1.3.into()));
         assert_eq!((&end[0]["id"], &end[0]["ts"]), (&begin[0]["id"], &1.9.into()));
+    }
+
+    #[test]
+    fn a_place_in_the_lock_order_is_shown_by_its_name() {
+        let lines = [
+            "kind spin_wait lock addr level",
+            "level 9 PageTable",
+            "spin_wait 2000 100 5 0x40097 0x9",
+            "spin_wait 3000 100 5 0x40097 0x8",
+        ];
+        let text = json(&Log::of_lines(&lines.map(str::to_owned)));
+        let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let events = value["traceEvents"].as_array().expect("an array");
+        let args: Vec<_> = events.iter().filter(|e| e["ph"] == "X").map(|e| &e["args"]).collect();
+        assert_eq!((&args[0]["level"], &args[0]["addr"]), (&"PageTable".into(), &"0x40097".into()));
+        assert_eq!(args[1]["level"], 8);
     }
 }

@@ -24,6 +24,8 @@ pub struct Log {
     pub events: Vec<Event>,
     /// The names of the lanes: user threads by their numbers, then kernel threads.
     pub lanes: BTreeMap<u32, String>,
+    /// The names of the lock order's places.
+    pub levels: BTreeMap<u64, String>,
     /// How many events were written over because the rings were too small.
     pub nr_lost: u64,
 }
@@ -74,7 +76,7 @@ struct Raw {
 impl Log {
     /// Reads the lines between the marks; a line that is not understood is left out.
     pub fn of_lines(lines: &[String]) -> Self {
-        let mut kinds = BTreeMap::new();
+        let (mut kinds, mut levels) = (BTreeMap::new(), BTreeMap::new());
         let (mut raws, mut cpu, mut nr_lost) = (Vec::new(), 0, 0);
         for line in lines {
             let words: Vec<&str> = line.split_whitespace().collect();
@@ -82,6 +84,9 @@ impl Log {
                 ["kind", name, category, a, b] => {
                     let args = [a, b].map(str::to_owned);
                     kinds.insert(name.to_owned(), Kind { category: category.to_owned(), args });
+                }
+                ["level", rank, name] => {
+                    levels.extend(rank.parse().ok().map(|rank: u64| (rank, name.to_owned())));
                 }
                 ["cpu", number, "lost", lost] => {
                     cpu = number.parse().unwrap_or(cpu);
@@ -103,7 +108,7 @@ impl Log {
             }
         }
         let (events, lanes) = into_lanes(raws);
-        Self { events, lanes, nr_lost }
+        Self { events, lanes, levels, nr_lost }
     }
 
     /// Returns the time of the first begin and of the last end.

@@ -24,7 +24,7 @@ use core::ops::Range;
 use base::Pfn;
 use base::lock_level::{LevelToken, PageTable};
 use base::sync::atomic::{AtomicU64, Ordering};
-use base::sync::{notify, relax};
+use base::sync::{notify, relax, spin_wait};
 
 use crate::folio::FolioId;
 
@@ -239,6 +239,7 @@ impl FrameWords {
             if old & LOCK == 0 {
                 return TableLock { word, table, live_change: 0, _level: level };
             }
+            let _wait = spin_wait::<PageTable>(table.get() as usize);
             while word.load(Ordering::Relaxed) & LOCK != 0 {
                 relax();
             }

@@ -33,7 +33,7 @@ pub(crate) use entry::{Mapping, base_of};
 use base::Vpn;
 use base::lock_level::{self, LevelToken};
 use base::sync::atomic::{AtomicU64, Ordering};
-use base::sync::{notify, relax};
+use base::sync::{notify, relax, spin_wait};
 use hal::Machine;
 
 use crate::folio::{Folio, FolioFlags, FolioId, FolioRef};
@@ -60,6 +60,7 @@ impl<M: Machine> System<M> {
     pub(crate) fn lock_rmap<'s>(&'s self, folio: &'s Folio) -> RmapLock<'s, M> {
         let level = LevelToken::enter();
         while folio.set(FolioFlags::RMAP_LOCKED).contains(FolioFlags::RMAP_LOCKED) {
+            let _wait = spin_wait::<lock_level::Rmap>(folio.head().get() as usize);
             while folio.has(FolioFlags::RMAP_LOCKED) {
                 relax();
             }

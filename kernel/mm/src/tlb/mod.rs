@@ -111,8 +111,8 @@ impl<M: Machine> System<M> {
     /// Counts the instructions of an invalidation.
     #[inline(always)]
     fn count_invalidation(&self, what: Invalidate, count: TlbiCount, reach: Reach) {
-        let issued = || [count.ranges as u64, (count.pages + count.asids + count.alls) as u64];
-        self.machine().mark(TraceKind::TlbIssue, issued);
+        let nr_issued = count.pages + count.ranges + count.asids + count.alls;
+        self.machine().mark(TraceKind::TlbIssue, || [first_addr(what), nr_issued.into()]);
         if count.pages != 0 {
             self.count(MmEvent::TlbiPage, count.pages.into());
         }
@@ -131,8 +131,17 @@ impl<M: Machine> System<M> {
             self.count(MmEvent::TlbiAll, count.alls.into());
         }
         if reach == Reach::Local {
-            let all = count.pages + count.ranges + count.asids + count.alls;
-            self.count(MmEvent::TlbiLocal, all.into());
+            self.count(MmEvent::TlbiLocal, nr_issued.into());
         }
+    }
+}
+
+/// Returns where an invalidation begins, for the trace; 0 for all of an address space, or of all.
+fn first_addr(what: Invalidate) -> u64 {
+    match what {
+        Invalidate::Leaves { pages, .. } | Invalidate::Walks { pages, .. } => {
+            pages.start.base().get()
+        }
+        Invalidate::Asid(_) | Invalidate::All => 0,
     }
 }

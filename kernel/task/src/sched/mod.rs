@@ -184,6 +184,11 @@ impl<P: Platform> Scheduler<P> {
         self.cpus.of(self.machine.cpu()).current()
     }
 
+    /// Returns the number of the running thread, to who may hold any lock.
+    pub fn current_number(&self) -> usize {
+        self.cpus.of(self.machine.cpu()).current_number()
+    }
+
     /// Counts a thread in, returns its number, and makes room for it in every queue: sleeping and waking allocate
     /// nothing.
     fn count_thread(&self) -> usize {

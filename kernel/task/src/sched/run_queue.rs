@@ -18,6 +18,8 @@ pub(super) struct Cpu<P: Platform> {
     /// Length of the queue, to look at without its lock.
     nr_ready: AtomicUsize,
     slice_end: AtomicU64,
+    /// Number of the running thread, to look at without the lock.
+    current: AtomicUsize,
     pub(super) timers: SpinLock<TimerQueue<P>, lock_level::Timers>,
 }
 
@@ -36,6 +38,7 @@ impl<P: Platform> Cpu<P> {
             queue: SpinLock::new(queue),
             nr_ready: AtomicUsize::new(0),
             slice_end: AtomicU64::new(0),
+            current: AtomicUsize::new(0),
             timers: SpinLock::new(TimerQueue::new()),
         }
     }
@@ -44,6 +47,7 @@ impl<P: Platform> Cpu<P> {
         let mut queue = self.queue.lock();
         queue.idle = Some(idle);
         queue.current = Some(idle);
+        self.current.store(idle.number(), Ordering::Relaxed);
     }
 
     pub(super) fn reserve(&self, nr_threads: usize) {
@@ -54,6 +58,10 @@ impl<P: Platform> Cpu<P> {
 
     pub(super) fn current(&self) -> &'static Thread<P> {
         self.queue.lock().current.expect("a CPU that runs threads has adopted one")
+    }
+
+    pub(super) fn current_number(&self) -> usize {
+        self.current.load(Ordering::Relaxed)
     }
 
     pub(super) fn has_ready(&self) -> bool {
@@ -147,6 +155,7 @@ impl<P: Platform> Scheduler<P> {
         queue.current = Some(next);
         queue.previous = Some(me);
         drop(queue);
+        cpu.current.store(next.number(), Ordering::Relaxed);
         next.on_cpu.store(true, Ordering::Relaxed);
         next.last_cpu.store(own.get(), Ordering::Relaxed);
         self.machine.switch(&me.context, &next.context);
