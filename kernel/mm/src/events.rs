@@ -128,6 +128,10 @@ base::events! {
         ThpFaultAlloc = "thp_fault_alloc",
         /// First touches that could have had 2 MiB, and took less for want of a run of frames.
         ThpFaultFallback = "thp_fault_fallback",
+        /// Folios of 2 MiB allocated to collapse pages into.
+        ThpCollapseAlloc = "thp_collapse_alloc",
+        /// Times that there was no run of frames for one.
+        ThpCollapseAllocFailed = "thp_collapse_alloc_failed",
         /// Times that 2 MiB of zeroes for loads were allocated, not that they were mapped.
         ThpZeroPageAlloc = "thp_zero_page_alloc",
         /// Times that there was no run of frames for them.

@@ -87,8 +87,8 @@ pub use shmem::{PagePool, Shmem, ShmemError};
 pub use swap::{AreaInfo, SwapOffError, SwapOn, SwapOnError, tag_codec};
 pub use system::System;
 pub use thp::{
-    Defrag, Enabled, OrderSet, Settings, SizeEnabled, SizeSettings, Thp, ThpDisable, ThpStat,
-    ThpStats,
+    CollapseError, Defrag, Enabled, OrderSet, Settings, SizeEnabled, SizeSettings, Thp, ThpDisable,
+    ThpStat, ThpStats,
 };
 pub use tlb::TlbPolicy;
 pub use vma::{

@@ -307,6 +307,16 @@ fn a_block_split_without_a_break_is_caught() {
 }
 
 #[test]
+fn pages_collapsed_without_a_break_are_caught() {
+    assert_judged(TlbFault::CollapsedUnbroken, |world| {
+        let (p, pages) = process(world, 512);
+        known_elsewhere(&p, pages);
+        p.call(|mm| mm.collapse(pages)).expect("nobody uses the pages");
+        pages.pages().for_each(|page| assert!(p.load(page.base()).is_ok()));
+    });
+}
+
+#[test]
 fn a_page_tagged_without_a_break_is_caught() {
     assert_judged(TlbFault::TaggedUnbroken, |world| {
         let (mut p, pages) = process(world, 2);

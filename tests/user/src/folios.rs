@@ -67,6 +67,23 @@ impl Folios {
         Ok(Self { mapping, nr_pages, is_tagged, _settings: settings })
     }
 
+    /// Maps `nr` times 2 MiB, with tags where there are any, that are to be touched in single pages.
+    ///
+    /// # Errors
+    ///
+    /// Where that cannot be set.
+    ///
+    /// # Panics
+    ///
+    /// When mmap fails.
+    pub fn of_single_pages(nr: usize) -> Result<Self, Skip> {
+        let mut pages = Self::untouched(thp::BLOCK >> 10, nr)?;
+        // Each puts back what it found.
+        pages._settings.clear();
+        pages._settings = thp::only(thp::BLOCK >> 10, "never")?;
+        Ok(pages)
+    }
+
     /// Maps `nr` folios and fills them, page by page.
     ///
     /// # Errors

@@ -2,13 +2,14 @@
 //! This file handles faults where a level-2 entry maps a block, or could map one.
 
 use base::{Order, PageRange, Vpn};
-use hal::{Machine, PteSlot};
+use hal::{Access, Machine, PteSlot};
 use pgtable::{Prot, Pte};
 
 use super::{FaultError, Site};
 use crate::events::MmEvent;
 use crate::folio::FolioRef;
 use crate::mm::{Mm, SpareTable};
+use crate::vma::Area;
 
 impl<M: Machine> Mm<M> {
     /// Maps 2 MiB as a block, if the area may have one: for a load the zeroes that all share, else a
@@ -85,6 +86,20 @@ impl<M: Machine> Mm<M> {
             block.split(site.page);
         }
         Ok(())
+    }
+
+    /// Maps a folio that has the content of the 2 MiB at `start` already (`thp/collapse.rs`) at the entry
+    /// `slot`, which is empty. The mmap lock is held alone.
+    pub(crate) fn map_collapsed(
+        &self,
+        (area, start): (&Area<M>, Vpn),
+        slot: PteSlot,
+        folio: FolioRef<'_, M>,
+        spare: SpareTable<'_, M>,
+    ) {
+        let site = Site { area, page: start, access: Access::Write };
+        let empty = self.lock_empty_block(slot).expect("collapse: nobody maps anything meanwhile");
+        empty.fill(self.map_new_block(&site, folio), spare);
     }
 
     /// Gives a store to the huge zero page a folio of 2 MiB in its place, or, if none is to be had,

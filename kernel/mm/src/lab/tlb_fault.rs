@@ -72,11 +72,13 @@ pub enum TlbFault {
     RolloverForgetsRunning,
     /// Frames that wait for an invalidation are freed at once.
     WaitedForNothing,
+    /// Pages are copied, and a block put in their table's place, while CPUs know both.
+    CollapsedUnbroken,
 }
 
 impl TlbFault {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::NoBarrierBefore,
         Self::WrongAsid,
         Self::FirstPageLeft,
@@ -108,6 +110,7 @@ impl TlbFault {
         Self::RolloverUnflushed,
         Self::RolloverForgetsRunning,
         Self::WaitedForNothing,
+        Self::CollapsedUnbroken,
     ];
 }
 

@@ -4,7 +4,8 @@
 //! A block stands in a level-2 entry and is guarded by the lock of the level-2 table. With every
 //! block a level-3 table is set aside, so that the block can be split at any time: what unmaps or
 //! protects part of it must not fail for want of memory. A block becomes a table or nothing, or the
-//! block of another folio; a table never becomes a block.
+//! block of another folio; a table becomes a block only when all below it is collapsed, with the mmap
+//! lock held alone (`thp/collapse.rs`).
 //!
 //! A block that is special maps the huge zero page (`thp/huge_zero.rs`), of which entries become those
 //! of the small zero page.
@@ -75,6 +76,11 @@ impl<'m, M: Machine> SpareTable<'m, M> {
     /// [`OutOfMemory`] when there is no frame for it.
     pub(crate) fn new(mm: &'m Mm<M>) -> Result<Self, OutOfMemory> {
         Ok(Self { mm, table: Some(mm.alloc_table()?) })
+    }
+
+    /// Takes over a table that is in no tree any more and has no entry in use.
+    pub(crate) fn of(mm: &'m Mm<M>, table: Pfn) -> Self {
+        Self { mm, table: Some(table) }
     }
 
     fn take(mut self) -> Pfn {

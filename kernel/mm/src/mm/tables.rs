@@ -9,7 +9,7 @@ use pgtable::{Found, Level, TablePte};
 use super::{Mm, PageTableLock};
 use crate::frame::word::{FrameKind, TableLock};
 use crate::frame::{AllocMode, OutOfMemory};
-use crate::lab::Fault;
+use crate::lab::{Fault, TlbFault};
 use crate::tlb::TlbGather;
 
 /// What maps the 2 MiB that one level-2 entry spans.
@@ -238,6 +238,25 @@ impl<M: Machine> Mm<M> {
             let span = level.span_pages();
             gather.defer_table(path[depth], PageRange::of_len(page.align_down(span), span));
         }
+    }
+
+    /// Takes the leaf table of `page`, which has no entry in use, out of the tree, and returns the entry that
+    /// led to it. When this returns, no CPU walks through it. The mmap lock is held alone.
+    pub(crate) fn take_out_leaf_table(&self, page: Vpn, gather: &mut TlbGather<'_, M>) -> PteSlot {
+        let path = self.path_to(page, Level::L3);
+        let index = Level::L2.index(page);
+        self.last_leaf.forget();
+        let alone = self.tables.write();
+        debug_assert_eq!(self.lock_table(path[3]).nr_live(), 0, "all unmapped");
+        self.lock_table(path[2]).exchange_at(index, 0);
+        drop(alone);
+        self.stats.add_tables(-1);
+        let span = Level::L2.span_pages();
+        gather.note_walks(PageRange::of_len(page.align_down(span), span));
+        if !self.system.is_weak(TlbFault::CollapsedUnbroken) {
+            gather.settle();
+        }
+        PteSlot::new(path[2], index)
     }
 
     /// Returns the tables on the way to `page`, the root first, down to that of level `lowest`.

@@ -7,11 +7,13 @@
 //! | what /sys/kernel/mm/transparent_hugepage and the boot options set | `settings.rs` |
 //! | which sizes an area may have, which fit, how hard to try | `policy.rs` |
 //! | how a process opts out | `disable.rs` |
+//! | MADV_COLLAPSE | `collapse.rs` |
 //! | 2 MiB of zeroes, who uses them | `huge_zero.rs` |
 //! | what is counted for each size | `stats.rs` |
 //!
 //! Text is none of its business: `task` has sysfs, the kernel its boot options.
 
+mod collapse;
 mod disable;
 mod huge_zero;
 mod order_set;
@@ -21,6 +23,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
+pub use collapse::CollapseError;
 pub(crate) use disable::DisableCell;
 pub use disable::ThpDisable;
 pub use order_set::OrderSet;

@@ -11,7 +11,7 @@ use crate::vma::{Area, AreaFlags, AreaView, Backing};
 
 /// What keeps an area from large folios whatever the settings are. Linux excludes a stack only while
 /// exec builds it; here stacks, which grow and are barely used, do with single pages.
-const SINGLE_PAGES: AreaFlags = AreaFlags::NO_HUGE
+pub(super) const SINGLE_PAGES: AreaFlags = AreaFlags::NO_HUGE
     .union(AreaFlags::SHARED)
     .union(AreaFlags::SPECIAL)
     .union(AreaFlags::GROWS_DOWN)

@@ -197,6 +197,11 @@ impl<'m, M: Machine> TlbGather<'m, M> {
     /// spanned `span`. There is room for it: [`TlbGather::make_room_for_tables`].
     pub(crate) fn defer_table(&mut self, table: Pfn, span: PageRange) {
         self.tables.push(table);
+        self.note_walks(span);
+    }
+
+    /// Notes that the table whose entry spanned `span` was taken out of the tree.
+    pub(crate) fn note_walks(&mut self, span: PageRange) {
         if self.when == Complete::Already || self.mm.system().is_weak(TlbFault::TableUnnoted) {
             return;
         }

@@ -202,9 +202,9 @@ fn version<M: Machine>(source: Dyn<M>) -> Shown {
     Ok(text.0)
 }
 
-/// Counters of Linux's large folios for what does not happen here: no page cache, no collapsing, no
+/// Counters of Linux's large folios for what does not happen here: no page cache, no
 /// accounting groups, no migration between nodes.
-const NEVER_COUNTED: [&str; 18] = [
+const NEVER_COUNTED: [&str; 16] = [
     "nr_shmem_hugepages",
     "nr_shmem_pmdmapped",
     "nr_file_hugepages",
@@ -213,8 +213,6 @@ const NEVER_COUNTED: [&str; 18] = [
     "thp_migration_fail",
     "thp_migration_split",
     "thp_fault_fallback_charge",
-    "thp_collapse_alloc",
-    "thp_collapse_alloc_failed",
     "thp_file_alloc",
     "thp_file_fallback",
     "thp_file_fallback_charge",

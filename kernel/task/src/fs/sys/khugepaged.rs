@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! This file is khugepaged's directory of settings. Nothing collapses yet: the numbers are kept for
-//! the programs that write back what they found.
+//! This file is khugepaged's directory of settings. There is no such thread, and nothing collapses but by
+//! MADV_COLLAPSE: the numbers are kept for the programs that write back what they found.
 
 use alloc::string::String;
 use alloc::sync::Arc;

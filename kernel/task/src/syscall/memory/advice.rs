@@ -3,14 +3,14 @@
 
 use abi::Errno;
 use abi::mman::{
-    MADV_COLD, MADV_DODUMP, MADV_DOFORK, MADV_DONTDUMP, MADV_DONTFORK, MADV_DONTNEED,
-    MADV_DONTNEED_LOCKED, MADV_FREE, MADV_HUGEPAGE, MADV_KEEPONFORK, MADV_NOHUGEPAGE, MADV_NORMAL,
-    MADV_PAGEOUT, MADV_POPULATE_READ, MADV_POPULATE_WRITE, MADV_RANDOM, MADV_REMOVE,
-    MADV_SEQUENTIAL, MADV_WILLNEED, MADV_WIPEONFORK,
+    MADV_COLD, MADV_COLLAPSE, MADV_DODUMP, MADV_DOFORK, MADV_DONTDUMP, MADV_DONTFORK,
+    MADV_DONTNEED, MADV_DONTNEED_LOCKED, MADV_FREE, MADV_HUGEPAGE, MADV_KEEPONFORK,
+    MADV_NOHUGEPAGE, MADV_NORMAL, MADV_PAGEOUT, MADV_POPULATE_READ, MADV_POPULATE_WRITE,
+    MADV_RANDOM, MADV_REMOVE, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_WIPEONFORK,
 };
 use base::{PageRange, VirtAddr};
 use hal::{Access, Platform};
-use mm::{Advice, AdviceError, AreaFlags, FaultError};
+use mm::{Advice, AdviceError, AreaFlags, CollapseError, FaultError};
 
 use super::{Call, Outcome, pages, require_mapped, untagged};
 
@@ -18,6 +18,7 @@ use super::{Call, Outcome, pages, require_mapped, untagged};
 enum Meaning {
     Advise(Advice),
     Populate(Access),
+    Collapse,
     PunchHole,
     /// Known, and without effect here.
     Nothing,
@@ -39,6 +40,7 @@ fn meaning(advice: u64) -> Result<Meaning, Errno> {
         MADV_NOHUGEPAGE => Meaning::Advise(Advice::Huge(false)),
         MADV_POPULATE_READ => Meaning::Populate(Access::Read),
         MADV_POPULATE_WRITE => Meaning::Populate(Access::Write),
+        MADV_COLLAPSE => Meaning::Collapse,
         MADV_REMOVE => Meaning::PunchHole,
         _ => return Err(Errno::EINVAL),
     })
@@ -69,6 +71,11 @@ pub(super) fn madvise<P: Platform>(call: &mut Call<'_, P>) -> Outcome {
                 FaultError::NoContent => Errno::EFAULT,
             })
         }
+        Meaning::Collapse => mm.collapse(pages).map(|()| 0).map_err(|why| match why {
+            CollapseError::NotMapped | CollapseError::OutOfMemory => Errno::ENOMEM,
+            CollapseError::Unfit => Errno::EINVAL,
+            CollapseError::Busy => Errno::EAGAIN,
+        }),
         Meaning::PunchHole => punch_hole(call, pages),
     }
 }
