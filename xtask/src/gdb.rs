@@ -100,12 +100,19 @@ fn loader() -> PathBuf {
     workspace::root().join("qemu/gdb/load.py")
 }
 
-/// Makes the gdb command. gdb waits up to 15 s for QEMU to listen (`set tcp connect-timeout`).
+/// Seconds that gdb waits for QEMU to listen, and for each answer. It waits 2 for an answer by itself, and
+/// loses the connection of a host that is busy.
+const PATIENCE: u32 = 120;
+
+/// Makes the gdb command.
 fn command(gdb: &Path, elf: &Path, port: u16, loader: &Path, ex: &[String]) -> Command {
     let mut command = Command::new(gdb);
     command.arg("-q").arg(elf);
     // gdb asks nothing that has only one answer here.
     command.args(["-ex", "set confirm off", "-ex", "set pagination off"]);
+    for setting in ["tcp connect-timeout", "remotetimeout"] {
+        command.args(["-ex", &format!("set {setting} {PATIENCE}")]);
+    }
     command.arg("-x").arg(loader);
     command.args(["-ex", &format!("target remote 127.0.0.1:{port}")]);
     for ex in ex {
@@ -132,13 +139,13 @@ mod tests {
     fn gdb_loads_the_commands_and_then_attaches() {
         let words = words(&[]);
         assert_eq!(words[..2], ["-q", "kernel.elf"]);
-        assert_eq!(words[6..], ["-x", "qemu/gdb/load.py", "-ex", "target remote 127.0.0.1:4711"]);
+        assert_eq!(words[10..], ["-x", "qemu/gdb/load.py", "-ex", "target remote 127.0.0.1:4711"]);
     }
 
     #[test]
     fn given_commands_come_last_and_end_gdb() {
         let words = words(&["mm-pt 0x1000", "detach"]);
-        assert_eq!(words[10..], ["-ex", "mm-pt 0x1000", "-ex", "detach", "-batch"]);
+        assert_eq!(words[14..], ["-ex", "mm-pt 0x1000", "-ex", "detach", "-batch"]);
     }
 
     #[test]
