@@ -12,8 +12,8 @@
 //!    store to the pages. They are copied, tags included, and the block takes the table's place: make.
 //!    The table is set aside for the block, so nothing is allocated that could fail.
 //!
-//! Pages that others map as well are copied too, and stay theirs. What is in a device's memory is
-//! left alone, and with it the whole 2 MiB.
+//! Pages that others map as well are copied too, and stay theirs. What is in a device's memory, or what a
+//! device has for itself, is left alone, and with it the whole 2 MiB.
 
 use alloc::vec::Vec;
 
@@ -239,7 +239,7 @@ impl<'m, M: Machine> Sources<'m, M> {
         index: u32,
         run: &Run<'m>,
     ) -> Result<(), CollapseError> {
-        if run.pte.is_on_device() {
+        if run.pte.is_on_device() || run.pte.is_device_exclusive() {
             return Err(CollapseError::Unfit);
         }
         if run.pte.is_frozen() {
