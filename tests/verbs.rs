@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This harness runs the verbs of `cargo xtask` that look into a guest, as a user would.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -15,7 +17,8 @@ use xtask::trace::log::{Log, MARKS};
 
 const PREFIX: &str = "verbs";
 
-const SCENARIOS: [Scenario; 6] = [
+const SCENARIOS: [Scenario; 7] = [
+    Scenario { name: "a_missing_tool_is_named_with_its_install_line", run: a_tool_is_missing },
     Scenario { name: "counters_are_shown_saved_and_compared", run: counters_are_shown },
     Scenario { name: "counters_of_a_missing_program_are_refused", run: counters_are_refused },
     Scenario { name: "a_trace_can_be_read", run: a_trace_can_be_read },
@@ -26,6 +29,42 @@ const SCENARIOS: [Scenario; 6] = [
 
 fn main() -> ExitCode {
     harness::run_scenarios(PREFIX, Lab::new(Variant::Plain), &SCENARIOS)
+}
+
+/// Verbs that need tools, and what the line that installs the last of them has.
+const NEEDS: [(&str, &str); 9] = [
+    ("setup", "gdb-multiarch"),
+    ("build", "rustup target add aarch64-unknown-none-softfloat"),
+    ("run", "qemu-system-arm"),
+    ("counters", "qemu-system-arm"),
+    ("trace", "qemu-system-arm"),
+    ("record", "qemu-system-arm"),
+    ("gdb", "gdb-multiarch"),
+    ("bench", "qemu-system-arm"),
+    ("test", "gdb-multiarch"),
+];
+
+/// A machine with a package manager and rustup, and nothing else.
+fn a_tool_is_missing(_: &Lab, _: u32) -> Result<(), Failed> {
+    let mut files = Scratch::new()?;
+    let programs = files.dir("programs")?;
+    for name in ["apt-get", "rustup"] {
+        let path = programs.join(name);
+        std::fs::write(&path, "#!/bin/sh\nexit 1\n")?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755))?;
+    }
+    for (verb, line) in NEEDS {
+        let help = Lab::xtask_as_typed(&[verb, "--help"], &[])?;
+        help.expect("its help", help.succeeded() && help.stdout.contains("Usage: "))?;
+        let run = Lab::xtask_with_programs(&[verb, "--no-install"], &programs)?;
+        run.expect("a failure", !run.succeeded())?;
+        // Harnesses report on standard output.
+        let said = [run.stdout.as_str(), &run.stderr].concat();
+        run.expect("what is missing", said.contains("missing on this machine: Rust target"))?;
+        let has_line = |text: &str| text.starts_with("+ ") && text.contains(line);
+        run.expect("the line that installs it", said.lines().any(has_line))?;
+    }
+    Ok(())
 }
 
 fn counters_are_shown(lab: &Lab, cpus: u32) -> Result<(), Failed> {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file runs a verb of `cargo xtask` and keeps what it prints.
 
-use std::process::{ExitStatus, Stdio};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
 
 use libtest_mimic::Failed;
 use xtask::build::Checks;
@@ -47,14 +48,31 @@ impl Lab {
         if !program.is_empty() {
             command.arg("--").args(program);
         }
-        let output = command.stdin(Stdio::null()).output()?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-        Ok(VerbRun { status: output.status, stdout, stderr })
+        VerbRun::of(&mut command)
+    }
+
+    /// Runs what `cargo xtask` runs, which must have been built, where no program but those in
+    /// `programs` is found.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn xtask_with_programs(words: &[&str], programs: &Path) -> Result<VerbRun, Failed> {
+        // Harnesses are in a directory below it.
+        let own = std::env::current_exe()?;
+        let built = own.ancestors().nth(2).ok_or("no directory above the harness")?.join("xtask");
+        VerbRun::of(Command::new(built).args(words).env("PATH", programs))
     }
 }
 
 impl VerbRun {
+    fn of(command: &mut Command) -> Result<Self, Failed> {
+        let output = command.stdin(Stdio::null()).output()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        Ok(Self { status: output.status, stdout, stderr })
+    }
+
     /// Returns whether its exit status is 0.
     pub fn succeeded(&self) -> bool {
         self.status.success()

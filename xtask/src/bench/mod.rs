@@ -124,6 +124,8 @@ impl Bench {
             return self.print(&boots, &guests);
         }
         let limits = Limits { silence: Some(SILENCE), ..Limits::default() };
+        // That of the kernel that was built, whatever is committed while it runs.
+        let commit = workspace::commit();
         let mut found = vec![Measured::default(); guests.len()];
         // Each kernel has a processor of the host to itself: what is counted does not depend on it.
         thread::scope(|scope| {
@@ -144,7 +146,7 @@ impl Bench {
         self.finish(&Comparison {
             command: command(),
             qemu: qemu::full_version(&setup.qemu)?,
-            commit: workspace::commit(),
+            commit,
             granule: found.next().unwrap_or_default(),
             linux: found.next().or(peer),
         })

@@ -135,9 +135,13 @@ pub const SECTIONS: [Section; 9] = [
                 page("refault_disk_at_once", "refault from the disk"),
                 page("fork_exit_smp", "fork and exit, one thread"),
                 page("swapoff_smp", "swapoff, one thread"),
-                row("thread_create_join_smp", "thread: create, end, join", Per::Once),
-                row("futex_round_trip_smp", "futex: wake and be woken, each", Per::Once),
-                row("signal_to_self_smp", "signal: tgkill, handler, sigreturn", Per::Once),
+                row("thread_create_join_smp", "each thread: create, end, join", Per::Once),
+                row(
+                    "futex_round_trip_smp",
+                    "each futex: wake another thread and be woken",
+                    Per::Once,
+                ),
+                row("signal_to_self_smp", "each signal: tgkill, handler, sigreturn", Per::Once),
             ],
         )
     },
