@@ -10,10 +10,14 @@ use tests::lab::{Boot, Lab, Transcript};
 use xtask::build::Variant;
 use xtask::size::Size;
 
-const SCENARIOS: [Scenario; 3] = [
+const SCENARIOS: [Scenario; 4] = [
     Scenario { name: "s000_refault_costs_what_was_told", run: refault_costs_what_was_told },
     Scenario { name: "s002_races_end_well_and_their_bugs_are_caught", run: races },
     Scenario { name: "s004_stale_translations_are_named", run: stale_translations_are_named },
+    Scenario {
+        name: "s004_a_dirty_bit_that_is_dropped_loses_a_store",
+        run: a_dirty_bit_is_dropped,
+    },
 ];
 
 /// Boot options, and whether the oracle of stale translations has something to say.
@@ -87,6 +91,23 @@ fn boot_race(lab: &Lab, race: &str, fault: Option<&str>) -> Result<Transcript, F
     boot.kernel_args = vec![format!("lab.race={race}")];
     boot.kernel_args.extend(fault.map(|fault| format!("lab.fault={fault}")));
     Ok(lab.boot(boot)?)
+}
+
+/// Runs a migration that fails, without the fault and with it.
+fn a_dirty_bit_is_dropped(lab: &Lab, cpus: u32) -> Result<(), Failed> {
+    for (options, is_lost) in [(None, false), (Some("lab.fault=DirtyBitDropped"), true)] {
+        let mut boot = Boot::on("device-memory")?;
+        boot.machine.cpus = cpus;
+        boot.initramfs = Some(lab.programs()?.as_init("hmm_dmirror")?);
+        boot.init_args = vec![String::from("a_store_outlives_a_migration_that_fails")];
+        boot.kernel_args.extend(options.map(str::to_owned));
+        let transcript = lab.boot(boot)?;
+        // The page says 0 instead.
+        let says_lost = transcript.lines.iter().any(|line| line.contains("right: 4711"));
+        transcript.expect(&format!("lost: {is_lost}, with {options:?}"), says_lost == is_lost)?;
+        transcript.expect("an end as it should be", (transcript.status() == Some(0)) != is_lost)?;
+    }
+    Ok(())
 }
 
 /// Runs the demo, which swaps. The oracle watches every frame.

@@ -130,6 +130,7 @@ fn s004_r20_bad_ranges_and_arrays_are_refused() {
         refused(PageRange::of_len(pages.start.add(4), 1), 8);
         refused(PageRange::of_len(Vpn::new(0xfff), 2), 8);
         refused(pages, 3);
+        refused(pages, 0);
         refused(trampoline, 8);
         assert_eq!(p.call(|mm| mm.migrate_to_device(pages, DeviceId(9), |_: Order| true)), Ok(0));
         world.audit();

@@ -4,6 +4,10 @@
 //! The folio's lock is tried; who does not get it waits until it is free and looks again. So the page
 //! comes home once, whoever else touches it. If it cannot, it stays on the device, and only the
 //! program that touched it hears of that.
+//!
+//! Linux hands the page to the driver, and the driver hands it to migrate_vma_setup() as `fault_page`, for
+//! it to be collected although it is locked already and held once more. Here the lock itself is handed on:
+//! `bring_home` moves the folio that it is the lock of, all of it, whatever its order.
 
 use hal::Machine;
 use pgtable::Pte;

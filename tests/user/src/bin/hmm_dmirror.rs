@@ -18,6 +18,8 @@ user_tests::tests!(
     pages_come_home_when_asked_for,
     holes_move_as_zeroes,
     tags_travel,
+    a_store_outlives_a_migration_that_fails,
+    what_a_device_writes_outlives_reclaim,
     a_large_folio_moves_whole_and_without_a_run_page_by_page,
     a_child_shares_pages_on_a_device,
     munmap_mremap_and_mprotect_reach_the_device,
@@ -135,6 +137,42 @@ fn tags_travel() -> Result<(), Skip> {
             assert_eq!(tags::first_difference(page, page as u64), None, "round {round}");
         }
     }
+    Ok(())
+}
+
+/// Pages that their program has given up: that they are stored to again, their entries alone know.
+fn given_up(nr_pages: usize) -> Mapping {
+    let mapping = Mapping::anonymous(nr_pages * PAGE);
+    mapping.pages().for_each(|page| memory::store(page, 1));
+    memory::madvise(mapping.start(), mapping.len_bytes(), libc::MADV_FREE).expect("madvise");
+    mapping
+}
+
+fn page_out(mapping: &Mapping) {
+    memory::madvise(mapping.start(), mapping.len_bytes(), libc::MADV_PAGEOUT).expect("madvise");
+}
+
+fn a_store_outlives_a_migration_that_fails() -> Result<(), Skip> {
+    let device = Dmirror::open(0)?;
+    let mapping = given_up(1);
+    memory::store(mapping.start(), 4711);
+    device.set_flags(FAIL_ALLOC);
+    // It stays, and the device does not know it.
+    assert_eq!(device.migrate_to_device(mapping.range()).err(), Some(libc::ENOENT));
+    page_out(&mapping);
+    assert_eq!(memory::load(mapping.start()), 4711);
+    Ok(())
+}
+
+fn what_a_device_writes_outlives_reclaim() -> Result<(), Skip> {
+    let device = Dmirror::open(0)?;
+    let mapping = given_up(8);
+    device.migrate_to_device(mapping.range()).expect("room");
+    let new = vec![7; mapping.len_bytes()];
+    device.write(mapping.range(), &new).expect("its own pages");
+    assert_eq!(device.migrate_to_system(mapping.range()), Ok(8));
+    page_out(&mapping);
+    assert_eq!(bytes(&mapping), new);
     Ok(())
 }
 
