@@ -2,10 +2,11 @@
 //! This file reads the boot options of TLB invalidation: `tlb=page`, `batch` or `generation`
 //! ([`TlbPolicy`]), and `tlb.asids=N` for a machine that makes do with so few ASIDs.
 
+use base::percpu::MAX_CPUS;
 use mm::TlbPolicy;
 
-/// A rollover leaves each CPU the ASID that it runs; there must be more.
-const MIN_ASIDS: u32 = 16;
+/// A rollover leaves each CPU the ASID that it runs, and one that it is about to run; there must be more.
+const MIN_ASIDS: u32 = 2 * MAX_CPUS as u32 + 2;
 
 /// Reads the value of `tlb`.
 pub fn policy(value: &str) -> Option<TlbPolicy> {
@@ -45,7 +46,7 @@ mod tests {
         assert_eq!(nr_asids(Some("100"), true), 100);
         assert_eq!(nr_asids(Some("100000"), true), 65536);
         assert_eq!(nr_asids(Some("1000"), false), 256);
-        assert_eq!(nr_asids(Some("1"), true), 16);
+        assert_eq!(nr_asids(Some("1"), true), 18);
         assert_eq!(nr_asids(Some("many"), true), 65536);
     }
 }

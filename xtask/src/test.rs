@@ -32,7 +32,9 @@ const SCHEDULES: &str = "schedules";
 /// The test files of `mm` that mean something under it. Unit tests use locks outside a schedule.
 const SCHEDULED: &str = "--test schedules --test reclaim_races --test s000_refault \
                          --test s000_schedules --test s002_swapoff --test s002_races --test s004_migrate_races \
-                         --test s004_exclusive_races --test entry_races --test s002_at_once --test low_heap --test property --test property_large \
+                         --test s004_exclusive_races --test s004_tlb_races --test s004_schedules \
+                         --test entry_races --test s002_at_once --test low_heap --test property \
+                         --test property_large \
                          --test mutation --test thp_zero_page_races --test signals \
                          --test processes --test out_of_memory";
 
@@ -156,6 +158,7 @@ fn harness_of(filter: &str) -> Option<&'static str> {
         ("verbs::", "verbs"),
         ("bench::", "bench"),
         ("gate::", "gate"),
+        ("tlb_costs::", "tlb_costs"),
         ("gdb::", "gdb"),
     ];
     let found = harnesses.into_iter().find(|(prefix, _)| filter.starts_with(prefix));

@@ -54,7 +54,7 @@ levels! {
     InodeAttr = 5,
     /// The set of live address spaces (id to `Mm`).
     MmTable = 6,
-    /// ASIDs, and then what each CPU translates with, a CPU at a time.
+    /// ASIDs, and where an address space is known.
     Asids = 7,
     /// Existence of an address space's table pages, against reverse-map walkers.
     TableTree = 8,

@@ -70,6 +70,8 @@ pub enum TlbFault {
     RolloverUnflushed,
     /// A rollover takes the ASIDs of running address spaces away.
     RolloverForgetsRunning,
+    /// A CPU does not announce what it is about to translate with.
+    EntersUnannounced,
     /// Frames that wait for an invalidation are freed at once.
     WaitedForNothing,
     /// Pages are copied, and a block put in their table's place, while CPUs know both.
@@ -78,7 +80,7 @@ pub enum TlbFault {
 
 impl TlbFault {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::NoBarrierBefore,
         Self::WrongAsid,
         Self::FirstPageLeft,
@@ -109,6 +111,7 @@ impl TlbFault {
         Self::RunUnnoted,
         Self::RolloverUnflushed,
         Self::RolloverForgetsRunning,
+        Self::EntersUnannounced,
         Self::WaitedForNothing,
         Self::CollapsedUnbroken,
     ];

@@ -5,49 +5,38 @@
 //! CPU only, that CPU forgets alone, if it is the one that asks. When the only thread moves, the CPU
 //! that it arrives at makes the others forget all of it, once, and is the only one again.
 //!
-//! A switch takes its CPU's slot lock and nothing else, as long as the address space has an ASID of
-//! this generation and is known on the CPU. Linux's fast path has no lock; what goes wrong between
-//! its exchange and the write to TTBR0 is mended by a flush that each CPU does later. With the
-//! register written under the lock, a rollover that has visited every slot knows what each CPU
-//! translates with, and one broadcast TLBI is all it takes.
+//! A switch between threads of one address space is a comparison; one to another that has an ASID of this
+//! generation and is known on the CPU takes no lock (`active.rs`). A rollover has one broadcast TLBI: it
+//! knows what each CPU translates with.
 
 use base::lock_level;
 use base::percpu::{CpuId, PerCpu};
-use base::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use base::sync::{SpinGuard, SpinLock};
+use base::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use base::sync::{SpinGuard, SpinLock, stop_point};
 use hal::{Asid, Invalidate, Machine, Reach};
 
+use super::active::Active;
 use super::asid::{AsidContext, Asids, Running};
 use crate::events::MmEvent;
 use crate::lab::TlbFault;
 use crate::mm::Mm;
-use crate::rmap::MmId;
 use crate::system::System;
-
-/// What one CPU translates user addresses with.
-#[derive(Clone, Copy)]
-struct Active {
-    mm: MmId,
-    context: AsidContext,
-}
-
-type Slot = Option<Active>;
 
 /// What all CPUs translate with, and the ASIDs of this machine.
 pub(super) struct CpuSpaces {
     asids: SpinLock<Asids, lock_level::Asids>,
-    /// That of `asids`, read under a slot's lock: the visit to each slot comes after a change.
+    /// That of `asids`. A CPU reads it between its announcement and TTBR0.
     generation: AtomicU64,
-    slots: PerCpu<SpinLock<Slot, lock_level::Asids>>,
+    active: PerCpu<Active>,
 }
 
 impl CpuSpaces {
     pub(super) fn new(nr_asids: u32, nr_cpus: usize) -> Self {
-        let asids = Asids::new(nr_asids);
+        let asids = Asids::new(nr_asids, nr_cpus);
         Self {
             generation: AtomicU64::new(asids.generation()),
             asids: SpinLock::new(asids),
-            slots: PerCpu::new(nr_cpus, |_| SpinLock::new(None)),
+            active: PerCpu::new(nr_cpus, |_| Active::new()),
         }
     }
 }
@@ -58,8 +47,8 @@ pub(crate) struct Residency {
     /// CPUs that may have translations, a bit each. Read by who invalidates; set before the CPU
     /// walks. Changed under the lock of the ASIDs.
     cpus: AtomicU32,
-    /// CPUs of these that may begin to use it without that lock. Read and cleared under the CPU's
-    /// slot lock.
+    /// CPUs of these that may begin to use it without that lock. Read after an announcement; cleared
+    /// before these are looked at.
     known: AtomicU32,
 }
 
@@ -98,22 +87,36 @@ const fn bit(cpu: CpuId) -> u32 {
 
 impl<M: Machine> Mm<M> {
     /// Makes the running CPU use this address space for user addresses.
+    #[inline]
     pub fn activate(&self) {
         let (spaces, cpu) = (self.system().tlb().spaces(), self.machine().cpu());
-        let mut slot = spaces.slots.of(cpu).lock();
-        let context = self.residency().context();
-        let is_known = self.residency().known.load(Ordering::Relaxed) & bit(cpu) != 0;
-        if is_known && context.generation() == spaces.generation.load(Ordering::Relaxed) {
-            self.enter(&mut slot, context);
-            return;
+        let (active, context) = (spaces.active.of(cpu), self.residency().context());
+        // A rollover has left it its ASID, or has not been.
+        if active.own() != context {
+            self.activate_another(spaces, cpu, context);
         }
-        drop(slot);
-        self.activate_unknown(cpu);
     }
 
-    fn enter(&self, slot: &mut Slot, context: AsidContext) {
-        *slot = Some(Active { mm: self.id(), context });
+    fn activate_another(&self, spaces: &CpuSpaces, cpu: CpuId, context: AsidContext) {
+        let active = spaces.active.of(cpu);
+        if !self.system().is_weak(TlbFault::EntersUnannounced) {
+            active.announce(context);
+        }
+        let is_known = self.residency().known.load(Ordering::Relaxed) & bit(cpu) != 0;
+        let is_current = context.generation() == spaces.generation.load(Ordering::Relaxed);
+        if is_known && is_current {
+            stop_point("may enter");
+            self.enter(active, context);
+            active.withdraw();
+        } else {
+            active.withdraw();
+            self.activate_unknown(cpu);
+        }
+    }
+
+    fn enter(&self, active: &Active, context: AsidContext) {
         self.machine().activate(self.root(), context.asid());
+        active.set(context);
     }
 
     /// Begins to use it on a CPU that does not know it yet, or not in this generation.
@@ -144,24 +147,22 @@ impl<M: Machine> Mm<M> {
             own.cpus.store(bit(cpu), Ordering::SeqCst);
             system.count(MmEvent::TlbMoved, 1);
         }
-        let mut slot = spaces.slots.of(cpu).lock_nested();
         own.known.fetch_or(bit(cpu), Ordering::Relaxed);
-        self.enter(&mut slot, context);
+        self.enter(spaces.active.of(cpu), context);
     }
 
     /// Makes the CPUs in `others` forget the address space, unless one of them uses it now.
     fn forget_where_left(&self, others: u32) -> bool {
         let (system, own) = (self.system(), self.residency());
-        let slots = &system.tlb().spaces().slots;
-        let before = own.known.load(Ordering::Relaxed);
-        for (cpu, slot) in slots.iter().enumerate().filter(|(cpu, _)| others & 1 << cpu != 0) {
-            let slot = slot.lock_nested();
-            if slot.is_some_and(|active| active.mm == self.id()) {
-                own.known.store(before, Ordering::Relaxed);
-                return false;
-            }
-            // It cannot begin again before this is over: the lock of the ASIDs is held.
-            own.known.fetch_and(!(1 << cpu), Ordering::Relaxed);
+        let before = own.known.fetch_and(!others, Ordering::Relaxed);
+        // It cannot begin again before this is over, but for who has announced it already.
+        fence(Ordering::SeqCst);
+        let active = system.tlb().spaces().active.iter().enumerate();
+        let mut of_others = active.filter(|(cpu, _)| others & 1 << cpu != 0);
+        let context = own.context();
+        if of_others.any(|(_, active)| active.both().iter().any(|seen| seen.is_of(context))) {
+            own.known.store(before, Ordering::Relaxed);
+            return false;
         }
         if !system.is_weak(TlbFault::MovedUnflushed) {
             let machine = self.machine();
@@ -185,23 +186,23 @@ impl<M: Machine> Mm<M> {
 impl<M: Machine> System<M> {
     /// Makes the running CPU translate no user address at all.
     pub fn deactivate(&self) {
-        let mut slot = self.tlb().spaces().slots.of(self.machine().cpu()).lock();
         self.machine().deactivate();
-        *slot = None;
+        self.tlb().spaces().active.of(self.machine().cpu()).set(AsidContext::NOBODY);
     }
 
     /// Begins a generation of ASIDs: all TLBs forget everything, and who runs keeps its ASID.
     fn roll_over(&self, asids: &mut SpinGuard<'_, Asids, lock_level::Asids>) {
         let (machine, spaces) = (self.machine(), self.tlb().spaces());
+        let ended = asids.generation();
         spaces.generation.store(asids.begin_generation(), Ordering::Relaxed);
+        // Who announces something from here on sees the new generation, and waits for the lock.
+        fence(Ordering::SeqCst);
         let mut running = Running::new();
-        for slot in spaces.slots.iter() {
-            // Whoever takes the lock after this sees the new generation, and comes here.
-            if let Some(active) = *slot.lock_nested()
-                && !running.contains(&active.context)
-            {
-                running.push(active.context);
-            }
+        for [announced, using] in spaces.active.iter().map(Active::both) {
+            // An announcement of a generation before that will be withdrawn, and its ASID may be
+            // another's.
+            running.extend((announced.generation() == ended).then_some(announced));
+            running.extend((using != AsidContext::NOBODY).then_some(using));
         }
         if !self.is_weak(TlbFault::RolloverForgetsRunning) {
             asids.keep(running);

@@ -21,6 +21,9 @@ impl AsidContext {
     /// That of an address space that has never run.
     pub(super) const NONE: Self = Self(0);
 
+    /// What a CPU has that translates no user address: of a generation that never comes.
+    pub(super) const NOBODY: Self = Self(u64::MAX);
+
     const fn new(generation: u64, asid: u16) -> Self {
         Self(generation << 16 | asid as u64)
     }
@@ -40,10 +43,17 @@ impl AsidContext {
     pub(super) const fn generation(self) -> u64 {
         self.0 >> 16
     }
+
+    /// Tells whether what a CPU runs is the address space that knows its own context as `own`. The CPU may
+    /// have run it over rollovers, and have the context of an earlier generation: the ASID has been
+    /// nobody else's since.
+    pub(super) fn is_of(self, own: Self) -> bool {
+        self.asid() == own.asid() && self.generation() <= own.generation()
+    }
 }
 
-/// ASIDs that run while a generation begins, at most one a CPU.
-pub(super) type Running = ArrayVec<AsidContext, MAX_CPUS>;
+/// ASIDs that run while a generation begins: of each CPU one at most, and one that it is about to run.
+pub(super) type Running = ArrayVec<AsidContext, { 2 * MAX_CPUS }>;
 
 /// The ASIDs of one machine.
 pub(super) struct Asids {
@@ -53,7 +63,7 @@ pub(super) struct Asids {
     nr: u32,
     /// Where to look for a free one.
     next: u32,
-    /// Kept over the last rollover, each as its owner knows it.
+    /// Kept over the last rollover, each as its CPU knows it.
     kept: Running,
 }
 
@@ -62,9 +72,9 @@ impl Asids {
     ///
     /// # Panics
     ///
-    /// When every CPU may run one and none is left to give out.
-    pub(super) fn new(nr: u32) -> Self {
-        assert!(nr as usize >= MAX_CPUS + 2, "{nr} ASIDs are too few for {MAX_CPUS} CPUs");
+    /// When every CPU may keep two and none is left to give out.
+    pub(super) fn new(nr: u32, nr_cpus: usize) -> Self {
+        assert!(nr as usize >= 2 * nr_cpus + 2, "{nr} ASIDs are too few for {nr_cpus} CPUs");
         let used = alloc::vec![0; nr.div_ceil(64) as usize].into_boxed_slice();
         let mut asids = Self { generation: 1, used, nr, next: 1, kept: Running::new() };
         asids.mark(0);
@@ -82,9 +92,8 @@ impl Asids {
         if old.generation() == self.generation {
             return Some(old);
         }
-        if let Some(kept) = self.kept.iter_mut().find(|kept| **kept == old) {
-            *kept = AsidContext::new(self.generation, old.asid().0);
-            return Some(*kept);
+        if self.kept.iter().any(|kept| kept.is_of(old)) {
+            return Some(AsidContext::new(self.generation, old.asid().0));
         }
         let free = (self.next..self.nr).find(|asid| !self.is_used(*asid))?;
         self.mark(free);
@@ -129,7 +138,7 @@ mod tests {
     #[test]
     fn every_asid_but_0_is_given_out_once_in_a_generation() {
         for nr in [16, 100, 256, 1 << 16] {
-            let mut asids = Asids::new(nr);
+            let mut asids = Asids::new(nr, 4);
             let given: Vec<_> = core::iter::from_fn(|| fresh(&mut asids)).collect();
             assert!(given.iter().map(|context| u32::from(context.asid().0)).eq(1..nr));
             assert_eq!(asids.begin_generation(), 2);
@@ -139,7 +148,7 @@ mod tests {
 
     #[test]
     fn who_runs_at_a_rollover_keeps_its_asid_and_nobody_else_gets_it() {
-        let mut asids = Asids::new(16);
+        let mut asids = Asids::new(16, 4);
         let given: Vec<_> = core::iter::from_fn(|| fresh(&mut asids)).collect();
         asids.begin_generation();
         asids.keep([given[0], given[6]].into_iter().collect());
@@ -150,8 +159,14 @@ mod tests {
         assert!(rest.iter().all(|context| ![1, 2, 7].contains(&context.asid().0)));
         assert_eq!(rest.len(), 12);
         assert_eq!(asids.renew(given[0]), Some(AsidContext::new(2, 1)), "kept until it comes");
+        // It runs on, and its CPU knows nothing of the second generation.
+        asids.begin_generation();
+        asids.keep([given[6]].into_iter().collect());
+        assert_eq!(asids.renew(AsidContext::new(2, 7)), Some(AsidContext::new(3, 7)));
+        let before = AsidContext::new(0, 7);
+        assert_eq!(asids.renew(before), Some(AsidContext::new(3, 1)), "it had 7 earlier");
         // Not for a generation more.
         asids.begin_generation();
-        assert_eq!(asids.renew(AsidContext::new(2, 7)), Some(AsidContext::new(3, 1)));
+        assert_eq!(asids.renew(AsidContext::new(3, 7)), Some(AsidContext::new(4, 1)));
     }
 }

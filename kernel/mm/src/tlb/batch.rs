@@ -3,6 +3,7 @@
 
 use alloc::sync::Arc;
 
+use base::sync::stop_point;
 use base::{PageRange, Vpn};
 use hal::Machine;
 use pgtable::{Change, Pte, change_of};
@@ -101,6 +102,7 @@ impl<'s, M: Machine> TlbBatch<'s, M> {
     pub(crate) fn complete(&mut self) {
         self.issue();
         if let Some(stamp) = self.started.take() {
+            stop_point("batch not waited for");
             self.system.complete_tlbi(stamp);
         }
     }

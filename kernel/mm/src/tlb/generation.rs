@@ -99,10 +99,12 @@ impl<M: Machine> System<M> {
 
     /// Notes that the running CPU has switched threads, and waited for all it had started
     /// ([`hal::Threads::switch`]).
+    #[inline]
     pub fn note_switch(&self) {
-        let (generations, cpu) = (self.tlb().generations(), self.machine().cpu());
-        if let Some((started, _)) = generations.outstanding(cpu) {
-            generations.0.of(cpu).completed.store(started, Ordering::Release);
+        let own = self.tlb().generations().0.of(self.machine().cpu());
+        let started = own.started.load(Ordering::Relaxed);
+        if own.completed.load(Ordering::Relaxed) != started {
+            own.completed.store(started, Ordering::Release);
         }
         self.free_waiting();
     }

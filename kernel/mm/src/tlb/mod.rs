@@ -32,6 +32,7 @@
 //!    alone, or all. A CPU is noted before it walks, and who invalidates looks after its barrier.
 
 mod activate;
+mod active;
 mod asid;
 mod batch;
 mod gather;

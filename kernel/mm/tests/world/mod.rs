@@ -14,6 +14,8 @@ pub mod process;
 pub mod races;
 pub mod scene;
 pub mod sharing;
+pub mod tlb;
+pub mod weakened;
 pub mod zeroes;
 
 use std::sync::Arc;
