@@ -174,7 +174,7 @@ impl<P: Platform> Scheduler<P> {
     pub fn yield_now(&self) {
         let cpu = self.cpus.of(self.machine.cpu());
         if cpu.has_ready() {
-            cpu.push(self.current());
+            cpu.push_current();
             self.switch_away();
         }
     }

@@ -31,6 +31,17 @@ struct RunQueue<P: Platform> {
     idle: Option<&'static Thread<P>>,
 }
 
+/// Who leaves its CPU, and for whom.
+type Turn<P> = (&'static Thread<P>, Option<&'static Thread<P>>);
+
+impl<P: Platform> RunQueue<P> {
+    /// Makes `next` the current thread, for which `me` leaves.
+    fn turn_to(&mut self, me: &'static Thread<P>, next: &'static Thread<P>) {
+        self.current = Some(next);
+        self.previous = Some(me);
+    }
+}
+
 impl<P: Platform> Cpu<P> {
     pub(super) fn new() -> Self {
         let queue = RunQueue { ready: VecDeque::new(), current: None, previous: None, idle: None };
@@ -80,11 +91,34 @@ impl<P: Platform> Cpu<P> {
         queue.ready.len() == 1
     }
 
-    fn pop(&self) -> Option<&'static Thread<P>> {
+    /// Makes the first thread of the queue, if there is one, the current one. Returns who was that, and
+    /// who is.
+    fn turn(&self) -> Turn<P> {
         let mut queue = self.queue.lock();
-        let thread = queue.ready.pop_front();
+        let me = queue.current.expect("a CPU that runs threads has adopted one");
+        let next = queue.ready.pop_front();
+        if let Some(next) = next {
+            self.nr_ready.store(queue.ready.len(), Ordering::SeqCst);
+            queue.turn_to(me, next);
+        }
+        (me, next)
+    }
+
+    /// Makes `next` the current thread.
+    fn turn_to(&self, me: &'static Thread<P>, next: &'static Thread<P>) {
+        self.queue.lock().turn_to(me, next);
+    }
+
+    /// Puts the current thread at the end of the queue, where others are.
+    pub(super) fn push_current(&self) {
+        let mut queue = self.queue.lock();
+        let me = queue.current.expect("a CPU that runs threads has adopted one");
+        queue.ready.push_back(me);
         self.nr_ready.store(queue.ready.len(), Ordering::SeqCst);
-        thread
+    }
+
+    fn idle(&self) -> &'static Thread<P> {
+        self.queue.lock().idle.expect("a CPU that runs threads has an idle thread")
     }
 
     /// Takes a thread that has left its CPU. Only such a one may run elsewhere.
@@ -129,12 +163,10 @@ impl<P: Platform> Scheduler<P> {
         (0..self.machine.nr_cpus()).map(CpuId::new).filter(move |cpu| *cpu != own)
     }
 
-    fn next(&self, own: CpuId) -> Option<&'static Thread<P>> {
-        let stolen = || {
-            let busy = |cpu: &CpuId| self.cpus.of(*cpu).has_ready();
-            self.others(own).filter(busy).find_map(|cpu| self.cpus.of(cpu).steal())
-        };
-        self.cpus.of(own).pop().or_else(stolen)
+    #[cold]
+    fn steal(&self, own: CpuId) -> Option<&'static Thread<P>> {
+        let busy = |cpu: &CpuId| self.cpus.of(*cpu).has_ready();
+        self.others(own).filter(busy).find_map(|cpu| self.cpus.of(cpu).steal())
     }
 
     /// Runs another thread. Returns when somebody runs the caller again; the caller has put itself
@@ -143,34 +175,29 @@ impl<P: Platform> Scheduler<P> {
         lock_level::assert_may_sleep();
         let own = self.machine.cpu();
         let cpu = self.cpus.of(own);
-        let next = self.next(own);
-        let me = cpu.current();
-        let idle = || cpu.queue.lock().idle.expect("a CPU that runs threads has an idle thread");
-        let next = next.unwrap_or_else(idle);
+        let (me, next) = cpu.turn();
+        let next = next.unwrap_or_else(|| {
+            let next = self.steal(own).unwrap_or_else(|| cpu.idle());
+            cpu.turn_to(me, next);
+            next
+        });
         if core::ptr::eq(next, me) {
+            // Nobody has left; the next turn says anew who does.
             return;
         }
         me.leave_user(self.machine);
-        let mut queue = cpu.queue.lock();
-        queue.current = Some(next);
-        queue.previous = Some(me);
-        drop(queue);
         cpu.current.store(next.number(), Ordering::Relaxed);
         next.on_cpu.store(true, Ordering::Relaxed);
         next.last_cpu.store(own.get(), Ordering::Relaxed);
         self.machine.switch(&me.context, &next.context);
-        self.finish_switch();
+        self.finish_switch(me);
     }
 
-    /// The first thing a thread does when it runs again, maybe on another CPU.
-    pub(super) fn finish_switch(&self) {
+    /// The first thing that `me`, a thread, does when it runs again, maybe on another CPU.
+    pub(super) fn finish_switch(&self, me: &'static Thread<P>) {
         let own = self.machine.cpu();
         let cpu = self.cpus.of(own);
-        let (me, previous) = {
-            let mut queue = cpu.queue.lock();
-            (queue.current, queue.previous.take())
-        };
-        let me = me.expect("a thread has just been switched to");
+        let previous = cpu.queue.lock().previous.take();
         if let Some(system) = self.memory.get() {
             system.note_switch();
         }

@@ -160,8 +160,8 @@ impl<P: Platform> Scheduler<P> {
 
     /// The life of a thread: one job after the other.
     fn work(&'static self) -> ! {
-        self.finish_switch();
         let me = self.current();
+        self.finish_switch(me);
         loop {
             let job = me.job.lock().take();
             if let Some(job) = job {
