@@ -9,7 +9,7 @@
 
 extern crate alloc;
 
-use alloc::alloc::{Layout, alloc};
+use alloc::alloc::{Layout, alloc_zeroed};
 use core::ops::Range;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -93,6 +93,26 @@ pub fn bounds_of(address: usize) -> Option<Range<usize>> {
     bounds.contains(&address).then_some(bounds)
 }
 
+/// Returns how many bytes at the far end of each stack were never written: of the boot CPU's, and the least
+/// of the others.
+pub fn headroom() -> (usize, usize) {
+    let boot = image::boot_stack_top() - STACK_SIZE..image::boot_stack_top();
+    let others = (0..NR_MAPPED.load(Ordering::Acquire)).map(bounds_of_slot).map(never_written);
+    (never_written(boot), others.min().unwrap_or(STACK_SIZE))
+}
+
+/// Stacks start as zeroes: those of the window here, the boot CPU's because no image has bytes for it and
+/// RAM is zero at reset (QEMU).
+fn never_written(stack: Range<usize>) -> usize {
+    let word = |at: &usize| core::ptr::with_exposed_provenance::<u64>(*at);
+    let written = stack.clone().step_by(8).find(|at| {
+        // SAFETY: `at` is in a stack that is mapped for good; its owner may be writing to it, which a
+        // volatile read of an aligned word bears.
+        unsafe { word(at).read_volatile() != 0 }
+    });
+    written.unwrap_or(stack.end) - stack.start
+}
+
 fn bounds_of_slot(slot: u32) -> Range<usize> {
     let end = STACK_BASE + (slot as usize + 1) * STACK_SLOT_SIZE;
     end - STACK_SIZE..end
@@ -114,7 +134,7 @@ fn map_stack(slot: u32) -> Result<(), OutOfMemory> {
             continue;
         }
         // SAFETY: the layout is not of size zero.
-        let page = unsafe { alloc(PAGE) };
+        let page = unsafe { alloc_zeroed(PAGE) };
         if page.is_null() {
             return Err(OutOfMemory);
         }

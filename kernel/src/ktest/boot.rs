@@ -6,10 +6,12 @@ use core::ops::Range;
 
 use arch::descriptor::{self, PRIVILEGED_NO_EXECUTE, READ_ONLY, USER, USER_NO_EXECUTE};
 use arch::kernel_map::{self, Leaf};
+use arch::layout::STACK_SIZE;
 use arch::{cpu, image, kstack, linear_map};
 use base::PhysAddr;
 
 use super::{Outcome, Test, TestCtx, expect_eq, expect_that};
+use crate::println;
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -18,6 +20,7 @@ pub const TESTS: &[Test] = &[
     ("boot::kernel_mappings_are_closed_to_el0", closed_to_el0),
     ("boot::ram_is_mapped_in_blocks", ram_in_blocks),
     ("boot::stack_guards_are_unmapped", stack_guards),
+    ("boot::stacks_have_room_left", stacks_have_room),
 ];
 
 fn running_state(_: &TestCtx) -> Outcome {
@@ -97,5 +100,17 @@ fn stack_guards(_: &TestCtx) -> Outcome {
     }
     let code = cpu::translate(image::start()).map(PhysAddr::get);
     expect_eq!(code, Some(image::phys(image::start()).get()), "translate() itself");
+    Ok(())
+}
+
+/// The least of a stack that nobody may ever have used. This kernel has the deepest frames, with every
+/// assertion.
+const MIN_HEADROOM: usize = 8 << 10;
+
+fn stacks_have_room(_: &TestCtx) -> Outcome {
+    let (boot, others) = kstack::headroom();
+    println!("# headroom of stacks: boot {boot}, others {others} bytes of {STACK_SIZE}");
+    expect_that!(boot >= MIN_HEADROOM, "{boot} bytes of the boot stack were never used");
+    expect_that!(others >= MIN_HEADROOM, "{others} bytes of some stack were never used");
     Ok(())
 }
