@@ -13,7 +13,8 @@ impl Counters {
         Self::parse(&std::fs::read_to_string("/proc/vmstat").unwrap_or_default())
     }
 
-    fn parse(text: &str) -> Self {
+    /// Takes them from the text of the file.
+    pub fn parse(text: &str) -> Self {
         let counter = |line: &str| {
             let (name, value) = line.split_once(' ')?;
             Some((name.to_owned(), value.trim().parse().ok()?))
