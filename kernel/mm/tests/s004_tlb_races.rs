@@ -112,7 +112,7 @@ fn s004_r04_what_is_discarded_is_gone_for_who_finds_it_gone() {
 
 /// R14: a run is unfolded while another CPU stores to it; hardware may mark any of the 16 entries.
 fn unfolded_while_stored_to(seed: u64) {
-    let (hw_access_flag, hw_dirty) = (seed % 3 != 0, seed % 3 == 2);
+    let (hw_access_flag, hw_dirty) = (!seed.is_multiple_of(3), seed % 3 == 2);
     let judges_new_mappings = false;
     let world = World::new(SimConfig {
         nr_cpus: 4,
