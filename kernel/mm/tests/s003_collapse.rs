@@ -252,7 +252,7 @@ fn s003_r13_a_page_that_cannot_be_read_stays_in_swap() {
         let mut p = world.tagged_process();
         let pages = filled_elsewhere(&mut p);
         p.page_out(pages);
-        world.machine.fail_io(IoFault::any().nth(100));
+        world.machine.fail_io(IoFault::any());
         assert_eq!(collapse(&p, pages), Err(CollapseError::Unfit));
         world.machine.clear_io_faults();
         world.audit();
