@@ -215,7 +215,9 @@ impl Disks {
             return Err(IoError::Unsupported);
         }
         let memory = |s: &Segment| machine.linear_map.frames(s.first, s.nr_frames);
-        let buffers: ArrayVec<_, MAX_SEGMENTS> = segments.iter().map(memory).collect();
+        // Filled where it is: what `collect` returns is copied, with all the room that it has.
+        let mut buffers = ArrayVec::<_, MAX_SEGMENTS>::new();
+        buffers.extend(segments.iter().map(memory));
         // SAFETY, both: these are frames of the memory manager: mapped for ever, without Rust
         // objects. It gives away no block with a request in flight.
         let ticket = if let Some(file) = self.file(disk) {
