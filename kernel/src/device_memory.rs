@@ -26,7 +26,9 @@ const SLOTS: usize = 1024;
 
 const FREE: u8 = 0;
 const QUEUED: u8 = 1;
-const DONE: u8 = 2;
+/// Queued, and somebody sleeps until it is done.
+const AWAITED: u8 = 2;
+const DONE: u8 = 3;
 
 /// The memory of devices, and their engine.
 pub struct DeviceMemory {
@@ -73,36 +75,52 @@ impl DeviceMemory {
     /// Queues a copy. Sleeps while there is no room for one more.
     pub fn start(&self, machine: &Granule, copy: FrameCopy) -> CopyTicket {
         let slot = loop {
-            let taken = self.queue.lock().free.pop();
-            if let Some(slot) = taken {
+            if let Some(slot) = self.take_slot() {
                 break slot;
             }
             let is_free = &mut || self.nr_free.load(Ordering::Acquire) > 0;
             machine.sleep_until(WaitChannel::of(&self.nr_free), is_free);
         };
-        self.nr_free.fetch_sub(1, Ordering::AcqRel);
         self.slots[usize::from(slot)].store(QUEUED, Ordering::Release);
         if !self.has_thread.load(Ordering::Relaxed) {
             self.carry_out(machine, slot, &copy);
             return CopyTicket::new(slot.into());
         }
-        self.queue.lock().queued.push_back((slot, copy));
-        self.nr_queued.fetch_add(1, Ordering::Release);
-        machine.wake_all(WaitChannel::of(&self.nr_queued));
+        let mut queue = self.queue.lock();
+        queue.queued.push_back((slot, copy));
+        let was_idle = self.nr_queued.fetch_add(1, Ordering::Release) == 0;
+        drop(queue);
+        // The engine sleeps only when there is nothing.
+        if was_idle {
+            machine.wake_all(WaitChannel::of(&self.nr_queued));
+        }
         CopyTicket::new(slot.into())
+    }
+
+    fn take_slot(&self) -> Option<u16> {
+        let mut queue = self.queue.lock();
+        let slot = queue.free.pop()?;
+        self.nr_free.fetch_sub(1, Ordering::AcqRel);
+        Some(slot)
     }
 
     /// Sleeps until a copy is done, and retires it.
     pub fn finish(&self, machine: &Granule, ticket: CopyTicket) {
         let slot = &self.slots[ticket.raw() as usize];
-        let is_done = &mut || slot.load(Ordering::Acquire) == DONE;
-        if !is_done() {
+        // Who finds it done, here or below, finds the bytes.
+        let (queued, found) = (Ordering::Relaxed, Ordering::Acquire);
+        if slot.compare_exchange(QUEUED, AWAITED, queued, found).is_ok() {
+            let is_done = &mut || slot.load(Ordering::Acquire) == DONE;
             machine.sleep_until(WaitChannel::of(slot), is_done);
         }
         slot.store(FREE, Ordering::Relaxed);
-        self.queue.lock().free.push(ticket.raw() as u16);
-        self.nr_free.fetch_add(1, Ordering::Release);
-        machine.wake_all(WaitChannel::of(&self.nr_free));
+        let mut queue = self.queue.lock();
+        queue.free.push(ticket.raw() as u16);
+        let was_full = self.nr_free.fetch_add(1, Ordering::Release) == 0;
+        drop(queue);
+        if was_full {
+            machine.wake_all(WaitChannel::of(&self.nr_free));
+        }
     }
 
     /// Is the engine, for ever.
@@ -111,13 +129,18 @@ impl DeviceMemory {
         loop {
             let is_due = &mut || self.nr_queued.load(Ordering::Acquire) > 0;
             machine.sleep_until(WaitChannel::of(&self.nr_queued), is_due);
-            let next = self.queue.lock().queued.pop_front();
-            if let Some((slot, copy)) = next {
-                self.nr_queued.fetch_sub(1, Ordering::AcqRel);
+            if let Some((slot, copy)) = self.take_copy() {
                 self.carry_out(machine, slot, &copy);
                 machine.cond_resched();
             }
         }
+    }
+
+    fn take_copy(&self) -> Option<(u16, FrameCopy)> {
+        let mut queue = self.queue.lock();
+        let next = queue.queued.pop_front()?;
+        self.nr_queued.fetch_sub(1, Ordering::AcqRel);
+        Some(next)
     }
 
     fn carry_out(&self, machine: &Granule, slot: u16, copy: &FrameCopy) {
@@ -135,8 +158,9 @@ impl DeviceMemory {
         }
         let slot = &self.slots[usize::from(slot)];
         // Release: who finds it done finds the bytes.
-        slot.store(DONE, Ordering::Release);
-        machine.wake_all(WaitChannel::of(slot));
+        if slot.swap(DONE, Ordering::Release) == AWAITED {
+            machine.wake_all(WaitChannel::of(slot));
+        }
     }
 
     fn layout(&self) -> &DeviceLayout {

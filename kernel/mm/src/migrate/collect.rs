@@ -54,11 +54,12 @@ impl<'m, M: Machine> Migration<'m, M> {
         self.add_holes();
     }
 
-    /// Makes sources of the holes.
+    /// Makes sources of the holes, and puts all in the order of their words.
     fn add_holes(&mut self) {
         let nr = self.request.pages.nr_pages() as usize;
         let holes = (0..nr).filter(|index| self.src[*index] == MigrateWord::MIGRATE);
         self.sources.extend(holes.map(|index| Source::new(index, Kind::Hole)));
+        self.sources.sort_unstable_by_key(|source| source.index);
     }
 
     fn stay(&mut self, page: Vpn, nr: u32) {

@@ -56,8 +56,12 @@ impl<'m, M: Machine> Migration<'m, M> {
 
     /// Returns the order of the folio that word `index` speaks of.
     pub fn order_at(&self, index: usize) -> Order {
-        let found = self.sources.iter().find(|source| source.index == index);
-        found.map_or(Order::PAGE, Source::order)
+        self.source_at(index).map_or(Order::PAGE, |at| self.sources[at].order())
+    }
+
+    /// Returns where the source is that word `index` speaks of. They are in the order of their words.
+    fn source_at(&self, index: usize) -> Option<usize> {
+        self.sources.binary_search_by_key(&index, |source| source.index).ok()
     }
 
     /// Returns how many pages of the range are moving: they have somewhere to go.
@@ -72,8 +76,8 @@ impl<'m, M: Machine> Migration<'m, M> {
 
     fn alloc(&mut self, index: usize, goal: Goal, whole: bool) -> Result<(), OutOfMemory> {
         let system = self.mm.system();
-        let found = self.sources.iter_mut().find(|source| source.index == index);
-        let source = found.ok_or(OutOfMemory)?;
+        let at = self.source_at(index).ok_or(OutOfMemory)?;
+        let source = &mut self.sources[at];
         match system.alloc_dst(source.order(), goal, whole) {
             Ok(dst) => {
                 let compound = match dst.as_slice() {

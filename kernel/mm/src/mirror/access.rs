@@ -17,7 +17,7 @@ impl<M: Machine> Mirror<M> {
     /// [`MirrorError::Unknown`] when the device does not know the page.
     pub fn read(&self, page: Vpn, buf: &mut [u8]) -> Result<(), MirrorError> {
         let inside = self.inside.lock();
-        let known = inside.pages.get(&page).ok_or(MirrorError::Unknown)?;
+        let known = inside.pages.get(page).ok_or(MirrorError::Unknown)?;
         let at = known.pfn.base();
         match known.is_on_device {
             true => self.mm.machine().read_device(at, buf),
@@ -33,7 +33,7 @@ impl<M: Machine> Mirror<M> {
     /// [`MirrorError::Unknown`] when the device does not know the page, or not as writable.
     pub fn write(&self, page: Vpn, bytes: &[u8]) -> Result<(), MirrorError> {
         let inside = self.inside.lock();
-        let known = inside.pages.get(&page).filter(|known| known.rights == Rights::Write);
+        let known = inside.pages.get(page).filter(|known| known.rights == Rights::Write);
         let MirrorPage { pfn, folio, is_on_device, .. } = known.ok_or(MirrorError::Unknown)?;
         let at = pfn.base();
         match is_on_device {

@@ -136,7 +136,7 @@ impl<M: Machine> Mirror<M> {
     ) -> Result<u64, MirrorError> {
         let machine = self.mm.machine();
         let inside = self.inside.lock();
-        let known = inside.pages.get(&page).filter(|known| known.rights == Rights::Exclusive);
+        let known = inside.pages.get(page).filter(|known| known.rights == Rights::Exclusive);
         let MirrorPage { pfn, folio, .. } = known.ok_or(MirrorError::Unknown)?;
         let mut word = [0; 8];
         machine.read_bytes(pfn.at(offset), &mut word);

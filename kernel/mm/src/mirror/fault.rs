@@ -14,6 +14,9 @@ use crate::mm::{Mapped, Mm};
 /// How long a fault may lose against invalidations.
 const PATIENCE_NS: u64 = 1_000_000_000;
 
+/// Pages that a device learns at a time, at most.
+const ROUND: u64 = 512;
+
 /// Why a device cannot access a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MirrorError {
@@ -123,23 +126,42 @@ impl<M: Machine> Mirror<M> {
     ///
     /// [`MirrorError::OutOfMemory`].
     pub fn learn_own(&self, pages: PageRange) -> Result<(), MirrorError> {
-        for page in pages.pages() {
-            self.reserve(1)?;
-            let seq = self.inside.lock().seq;
-            if let Look::Page(found) = self.mm.look_for_device(page, Access::Read, self)
-                && found.is_on_device
-            {
-                let mut inside = self.inside.lock();
-                if inside.seq == seq {
-                    inside.pages.insert(page, found);
-                }
-            }
+        let mut left = pages;
+        while left.start < left.end {
+            let round = PageRange::new(left.start, left.end.min(left.start.add(ROUND)));
+            self.reserve(ROUND as usize)?;
+            self.mm.teach_own(round, self);
+            left.start = round.end;
         }
         Ok(())
     }
 }
 
 impl<M: Machine> Mm<M> {
+    /// Puts those pages of a range, up to the end of an area, into a device's table that are in its own
+    /// memory. The program's table stays locked until the device knows them, so that no invalidation
+    /// comes in between: whoever makes one locks that table first.
+    fn teach_own(&self, pages: PageRange, device: &Mirror<M>) {
+        let areas = self.read_areas();
+        let area = areas.find(pages.start).filter(|area| area.flags.prot().contains(Prot::READ));
+        let Some(area) = area else { return };
+        let mut left = PageRange::new(pages.start, pages.end.min(area.pages().end));
+        while let Some((part, mapped)) = self.next_mapped(left) {
+            left.start = part.end;
+            let Mapped::Table(table) = mapped else { continue };
+            let lock = self.lock_leaf_table(table);
+            let mut inside = device.inside.lock();
+            for page in part.pages() {
+                if let Entry::Present(pte) = lock.entry(page)
+                    && pte.is_on_device()
+                    && let Look::Page(found) = self.look_at(pte, Access::Read, device, false)
+                {
+                    inside.pages.insert(page, found);
+                }
+            }
+        }
+    }
+
     /// Looks what a device may have of a page.
     pub(super) fn look_for_device(&self, page: Vpn, access: Access, by: &Mirror<M>) -> Look {
         let areas = self.read_areas();

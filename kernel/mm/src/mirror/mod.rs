@@ -15,17 +15,19 @@ mod access;
 mod exclusive;
 mod fault;
 mod snapshot;
+mod table;
 
 pub use fault::MirrorError;
 pub use snapshot::Glimpse;
 
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+#[cfg(feature = "audit")]
+use base::Vpn;
 use base::sync::atomic::{AtomicUsize, Ordering};
 use base::sync::{RwSpinLock, SpinLock};
-use base::{PageRange, Pfn, Vpn, lock_level};
+use base::{PageRange, Pfn, lock_level};
 use hal::{DeviceId, Machine};
 
 use pgtable::Pte;
@@ -33,6 +35,7 @@ use pgtable::Pte;
 use crate::folio::FolioId;
 use crate::frame::OutOfMemory;
 use crate::mm::Mm;
+use table::DeviceTable;
 
 /// The devices that mirror one address space.
 pub(crate) struct Mirrors<M: Machine> {
@@ -52,7 +55,7 @@ pub struct Mirror<M: Machine> {
 struct Inside {
     /// Invalidations so far, of whatever pages.
     seq: u64,
-    pages: BTreeMap<Vpn, MirrorPage>,
+    pages: DeviceTable,
 }
 
 /// What a device knows of one page.
@@ -131,9 +134,7 @@ impl<M: Machine> Mirror<M> {
     fn invalidate(&self, pages: PageRange) {
         let mut inside = self.inside.lock();
         inside.seq += 1;
-        while let Some((&page, _)) = inside.pages.range(pages.start..pages.end).next() {
-            inside.pages.remove(&page);
-        }
+        inside.pages.forget(pages);
     }
 
     /// Returns the address space.
@@ -150,11 +151,11 @@ impl<M: Machine> Mirror<M> {
     /// itself.
     #[cfg(feature = "audit")]
     pub(crate) fn all_known(&self) -> Vec<(Vpn, Pfn, bool, bool)> {
-        let told = |(page, known): (&Vpn, &MirrorPage)| {
+        let told = |(page, known): (Vpn, &MirrorPage)| {
             let is_exclusive = known.rights == Rights::Exclusive;
-            (*page, known.pfn, known.rights != Rights::Read, is_exclusive)
+            (page, known.pfn, known.rights != Rights::Read, is_exclusive)
         };
-        self.inside.lock().pages.iter().map(told).collect()
+        self.inside.lock().pages.range(Vpn::new(0)..Vpn::END).map(told).collect()
     }
 
     /// Returns how many pages of the range the device knows.
@@ -174,7 +175,7 @@ impl<M: Machine> Mm<M> {
     /// [`OutOfMemory`].
     pub fn mirror(self: &Arc<Self>, device: DeviceId) -> Result<Mirroring<M>, OutOfMemory> {
         self.system().reserve_kernel_heap(4096)?;
-        let inside = SpinLock::new(Inside { seq: 0, pages: BTreeMap::new() });
+        let inside = SpinLock::new(Inside { seq: 0, pages: DeviceTable::new() });
         let mirror = Arc::new(Mirror { mm: Arc::clone(self), device, inside });
         self.mirrors().add(&mirror)?;
         Ok(Mirroring(mirror))

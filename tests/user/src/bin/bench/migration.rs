@@ -49,13 +49,13 @@ struct Trip<'a> {
 impl Trip<'_> {
     fn there(&self) -> Cost {
         let own = self.own_count_of_reads();
-        let mapping = self.region.populated();
-        measured(self.region.nr_pages(), own, || self.move_there(&mapping))
+        let (mapping, mut seen) = (self.region.populated(), buffer());
+        measured(self.region.nr_pages(), own, || self.move_there(&mapping, &mut seen))
     }
 
     fn back_on_request(&self) -> Cost {
         let mapping = self.region.populated();
-        self.move_there(&mapping);
+        self.move_there(&mapping, &mut buffer());
         measured(self.region.nr_pages(), 0, || {
             for block in mapping.range().step_by(BLOCK) {
                 self.device.migrate_to_system(block..block + BLOCK).expect("room in RAM");
@@ -66,14 +66,13 @@ impl Trip<'_> {
     fn back_by_fault(&self) -> Cost {
         let own = self.region.own_count_of_loads();
         let mapping = self.region.populated();
-        self.move_there(&mapping);
+        self.move_there(&mapping, &mut buffer());
         measured(self.region.nr_pages(), own, || load_each(&mapping))
     }
 
-    fn move_there(&self, mapping: &Mapping) {
-        let mut seen = vec![0; BLOCK];
+    fn move_there(&self, mapping: &Mapping, seen: &mut [u8]) {
         for block in mapping.range().step_by(BLOCK) {
-            let moved = self.device.migrate_to_device_into(block..block + BLOCK, &mut seen);
+            let moved = self.device.migrate_to_device_into(block..block + BLOCK, seen);
             moved.expect("room on the device");
         }
     }
@@ -82,8 +81,8 @@ impl Trip<'_> {
     fn own_count_of_reads(&self) -> u64 {
         let sample = Mapping::aligned(SAMPLE_BYTES, BLOCK, RW).expect("mmap");
         sample.pages().for_each(|page| memory::store(page, 1));
-        self.move_there(&sample);
-        let mut seen = vec![0; BLOCK];
+        let mut seen = buffer();
+        self.move_there(&sample, &mut seen);
         let counted = count(|| {
             for block in sample.range().step_by(BLOCK) {
                 self.device.read(block..block + BLOCK, &mut seen).expect("the device has it");
@@ -91,4 +90,9 @@ impl Trip<'_> {
         });
         counted * (self.region.len_bytes / SAMPLE_BYTES) as u64
     }
+}
+
+/// Returns room for what the device sees of a block: memory that has been touched.
+fn buffer() -> Vec<u8> {
+    vec![1; BLOCK]
 }
