@@ -194,8 +194,9 @@ primary_high:
     mrs     x3, id_aa64isar0_el1
     ubfx    x3, x3, #20, #4
     cmp     x3, #2
-    b.lo    refuse_cpu
-    msr     pan, #1
+    b.hs    3f
+    b       refuse_cpu                  // a conditional branch reaches 1 MiB only
+3:  msr     pan, #1
     b       kernel_main
 
 secondary_high:

@@ -33,7 +33,7 @@ const SCHEDULES: &str = "schedules";
 const SCHEDULED: &str = "--test schedules --test reclaim_races --test s000_refault \
                          --test s000_schedules --test s002_swapoff --test s002_races --test s004_migrate_races \
                          --test s004_exclusive_races --test s004_tlb_races --test s004_schedules \
-                         --test entry_races --test s002_at_once --test low_heap --test property \
+                         --test entry_races --test s002_at_once --test read_ahead --test low_heap --test property \
                          --test property_large \
                          --test mutation --test thp_zero_page_races --test signals \
                          --test processes --test out_of_memory";

@@ -2,7 +2,7 @@
 //! This file compares how fast swap moves pages with how fast the disk does: the same bytes, from and to
 //! the same memory, in requests of the same size, and as many of them at once.
 //!
-//! Page-out has up to 32 requests in flight; a fault has one, of up to 32 pages that it reads ahead. The disk alone is asked through the driver, with no
+//! Page-out has up to 32 requests in flight; a fault has one, or two, of up to 64 pages that it reads together. The disk alone is asked through the driver, with no
 //! copy in between. Times depend on what else the host does, so each is the least of a few rounds, and a
 //! ratio is printed, not judged. What is judged is that nothing was moved twice.
 

@@ -13,6 +13,7 @@
 //! Nothing waits for a guess: memory is not reclaimed for it, and a folio that somebody else has locked is
 //! left alone. What is not mapped is in the swap cache, for the fault that wants it, or for reclaim.
 
+use core::mem::replace;
 use core::ops::Range;
 
 use arrayvec::ArrayVec;
@@ -106,34 +107,40 @@ impl<M: Machine> Mm<M> {
             })
         };
         // Before any folio is locked here: this one waits for memory.
-        let mut asked = match prepare(site.page, entry, None)? {
+        let asked = match prepare(site.page, entry, None)? {
             InCache::Cached(folio) => return Ok((folio, false)),
-            InCache::Unread(unread) => Some(unread),
+            InCache::Unread(unread) => unread,
         };
-        let mut unread = ArrayVec::<Unread<'s, M>, NR_WINDOW>::new();
-        let mut pages = ArrayVec::<(Vpn, SwapEntry), NR_WINDOW>::new();
-        let (mut is_short, mut end) = (false, 0);
-        for (page, entry) in self.swapped_in_window(site, table, entry, window) {
-            let found = match page == site.page {
-                true => asked.take(),
-                false if is_short || entry.slot < end || !area.has_slot(entry.slot) => None,
-                false => match prepare(page, entry, Some(AllocMode::NoReclaim)) {
-                    Ok(InCache::Unread(unread)) => Some(unread),
-                    Ok(InCache::Cached(_)) => None,
-                    Err(why) => {
-                        is_short |= why == SwapInError::OutOfMemory;
-                        None
-                    }
-                },
+        let asked_slots = asked.first..asked.end();
+        let mut wanted = Wanted::<M>::new(site.page, entry, asked);
+        let first = site.page.get() - index_of(site.page) as u64;
+        let entries = self.machine().table(table);
+        let mut next = window.start;
+        // Without the table's lock: what is mapped is decided with it.
+        for (at, cell) in window.clone().zip(entries.cells(window)) {
+            let Entry::NonPresent(NonPresent::Swap { entry: named, .. }) =
+                Entry::decode(cell.load())
+            else {
+                continue;
             };
-            if let Some(found) = found {
-                end = found.end();
-                pages.push((page, entry));
-                unread.push(found);
+            let is_of_area = named.area == entry.area && area.has_slot(named.slot);
+            if at < next || !is_of_area || asked_slots.contains(&named.slot) {
+                continue;
+            }
+            let page = Vpn::new(first + at as u64);
+            match prepare(page, named, Some(AllocMode::NoReclaim)) {
+                Ok(InCache::Unread(unread)) => {
+                    let nr = (unread.end() - unread.first) as usize;
+                    next = at - at % nr + nr;
+                    wanted.insert(page, named, unread);
+                }
+                Err(SwapInError::OutOfMemory) => break,
+                Ok(InCache::Cached(_)) | Err(_) => {}
             }
         }
         stop_point("window chosen");
         let (mut read, mut nr_ahead) = (None, 0);
+        let Wanted { mut unread, pages } = wanted;
         let mut pages = pages.into_iter();
         let mut requests = ArrayVec::<Request, NR_WINDOW>::new();
         system.read_together(area, &mut unread, &mut requests, |folio| {
@@ -156,30 +163,6 @@ impl<M: Machine> Mm<M> {
         }
     }
 
-    /// Returns the pages of a window whose entries name slots of the area that `asked`, the one of the
-    /// fault's page, names one of: in the order of these. Looked at without the lock.
-    fn swapped_in_window(
-        &self,
-        site: &Site<'_, M>,
-        table: Pfn,
-        asked: SwapEntry,
-        window: Range<usize>,
-    ) -> ArrayVec<(Vpn, SwapEntry), NR_WINDOW> {
-        let first = site.page.get() - index_of(site.page) as u64;
-        let pages = window.clone().map(|index| Vpn::new(first + index as u64));
-        let cells = self.machine().table(table).cells(window);
-        let named = pages.zip(cells).filter_map(|(page, cell)| match Entry::decode(cell.load()) {
-            _ if page == site.page => Some((page, asked)),
-            Entry::NonPresent(NonPresent::Swap { entry, .. }) if entry.area == asked.area => {
-                Some((page, entry))
-            }
-            _ => None,
-        });
-        let mut named: ArrayVec<_, NR_WINDOW> = named.collect();
-        named.sort_unstable_by_key(|(_, entry)| entry.slot);
-        named
-    }
-
     /// Maps pages that were read ahead, as far as their entries still name their slots and nobody has
     /// their folios locked.
     #[inline(never)]
@@ -188,14 +171,14 @@ impl<M: Machine> Mm<M> {
         vma: &Area<M>,
         table: Pfn,
         area: &AreaRef<'_, M>,
-        neighbours: Neighbours<'_, M>,
+        neighbours: &mut Neighbours<'_, M>,
     ) {
         let system = self.system();
-        let locked = neighbours.into_iter().filter_map(|(page, entry, folio)| {
+        let locked = neighbours.drain(..).filter_map(|(page, entry, folio)| {
             folio.try_lock().ok().map(|folio| (page, entry, folio))
         });
         let locked: ArrayVec<(Vpn, SwapEntry, FolioLock<'_, M>), NR_WINDOW> = locked.collect();
-        let mut nr = 0;
+        let (mut nr, mut unused) = (0, 0..0);
         let mut lock = self.lock_leaf_table(table);
         for &(page, entry, ref folio) in &locked {
             let Some((first, index)) = place_of(folio, entry) else { continue };
@@ -206,12 +189,18 @@ impl<M: Machine> Mm<M> {
             }
             let pte = site.read_only_pte(folio.head()).old();
             system.sync_code(folio, pte);
-            match self.map_window(&mut lock, area, folio, window, || pte) {
+            // Neighbouring slots are given up together.
+            let give_up = |slots: Range<u32>| match slots.start == unused.end {
+                true => unused.end = slots.end,
+                false => system.drop_slots_of(area, replace(&mut unused, slots)),
+            };
+            match self.map_window(&mut lock, folio, window, give_up, || pte) {
                 Ok(mapped) => nr += mapped,
                 // The reverse map has no room: the page is there all the same.
                 Err(_) => break,
             }
         }
+        system.drop_slots_of(area, unused);
         drop(lock);
         system.count(MmEvent::SwapRaMapped, nr.into());
         // Of one whose entry went away meanwhile, nobody may know any more.
@@ -236,6 +225,29 @@ impl<M: Machine> Mm<M> {
         let nr = ahead.pages.iter().take_while(|page| read(page)).count();
         reads.finish();
         nr
+    }
+}
+
+/// Folios that are to be read, in the order of their slots, and of each a page and the slot that its
+/// entry names.
+struct Wanted<'s, M: Machine> {
+    unread: ArrayVec<Unread<'s, M>, NR_WINDOW>,
+    pages: ArrayVec<(Vpn, SwapEntry), NR_WINDOW>,
+}
+
+impl<'s, M: Machine> Wanted<'s, M> {
+    fn new(page: Vpn, entry: SwapEntry, unread: Unread<'s, M>) -> Self {
+        let mut wanted = Self { unread: ArrayVec::new(), pages: ArrayVec::new() };
+        wanted.insert(page, entry, unread);
+        wanted
+    }
+
+    fn insert(&mut self, page: Vpn, entry: SwapEntry, unread: Unread<'s, M>) {
+        // Mostly it is the last.
+        let is_before = |other: &Unread<'s, M>| other.first < unread.first;
+        let at = self.unread.iter().rposition(is_before).map_or(0, |at| at + 1);
+        self.unread.insert(at, unread);
+        self.pages.insert(at, (page, entry));
     }
 }
 

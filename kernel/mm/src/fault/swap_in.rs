@@ -6,6 +6,8 @@
 //! then the slot's count lowered and the entry written, both under the table's lock. The slot and
 //! its tags live until the folio leaves the cache, which takes the folio lock held here.
 
+use core::ops::Range;
+
 use base::sync::stop_point;
 use base::{Order, Pfn, Vpn};
 use hal::{Access, Machine, PteSlot, PteTable};
@@ -75,7 +77,7 @@ impl<M: Machine> Mm<M> {
         self.map_swapped_pages(site, table, &area, &folio, index, first)?;
         drop(folio);
         if !neighbours.is_empty() {
-            self.map_neighbours(site.area, table, &area, neighbours);
+            self.map_neighbours(site.area, table, &area, &mut neighbours);
         }
         Ok(is_major)
     }
@@ -180,22 +182,24 @@ impl<M: Machine> Mm<M> {
         }
         #[cfg(feature = "lab")]
         system.restore_at_fault(folio, window.indices.clone().filter(|n| window.names(&lock, *n)));
-        let result =
-            self.map_window(&mut lock, area, folio, window, || self.swapped_pte(site, folio));
+        let give_up = |slots| system.drop_slots_of(area, slots);
+        let pte = || self.swapped_pte(site, folio);
+        let result = self.map_window(&mut lock, folio, window, give_up, pte);
         drop(lock);
         system.lru().mark_accessed(system, folio.id());
         result.map(|_| ())
     }
 
     /// Maps the pages of a window whose entries still name their slots: that of `origin` does. Returns
-    /// how many there are. `pte` says how, as of the folio's first page, when their slots are given up.
+    /// how many there are. `give_up` lowers the counts of slots, while the table is locked; `pte` says
+    /// then how to map, as of the folio's first page.
     #[inline(always)]
     pub(super) fn map_window(
         &self,
         lock: &mut PageTableLock<'_, M>,
-        area: &AreaRef<'_, M>,
         folio: &FolioLock<'_, M>,
         mut window: Window,
+        mut give_up: impl FnMut(Range<u32>),
         pte: impl FnOnce() -> Pte,
     ) -> Result<u32, FaultError> {
         let system = self.system();
@@ -212,7 +216,7 @@ impl<M: Machine> Mm<M> {
                 }
                 break;
             }
-            system.drop_slots_of(area, window.first.add(run).slots(nr));
+            give_up(window.first.add(run).slots(nr));
             only = (mapped == 0).then_some((run, nr));
             mapped += nr;
             at = run + nr;

@@ -25,6 +25,9 @@ use crate::frame::{MteState, OutOfMemory};
 use crate::lab::Fault;
 use crate::system::System;
 
+/// Slots whose tags are restored under one lock, so that nobody waits for long.
+const NR_LOCKED: usize = 16;
+
 /// The tags of swapped pages, beyond the slots' words.
 pub(super) struct SwappedTags {
     nr_inline: AtomicU64,
@@ -108,19 +111,45 @@ impl<M: Machine> System<M> {
         Ok(())
     }
 
+    /// Restores the tags of a new folio's pages, which were read from the slots from `first` on, as far
+    /// as these have any. Nobody maps the folio before this is done.
+    pub(super) fn restore_all_tags(&self, area: &SwapArea, first: u32, folio: &FolioLock<'_, M>) {
+        let slots = first..first + folio.order().nr_pages();
+        slots.clone().for_each(|_| self.count_tag_lookup());
+        if !self.machine().has_tags() {
+            return;
+        }
+        for start in slots.clone().step_by(NR_LOCKED) {
+            let part = start..slots.end.min(start + NR_LOCKED as u32);
+            let cluster = area.lock_cluster(self, start);
+            for (slot, word) in part.clone().zip(cluster.words(part)) {
+                if let Some(tags) = load_tags(&cluster, slot, word) {
+                    self.put_tags(slot, folio.head().add(slot - first), &tags);
+                }
+            }
+        }
+    }
+
     /// Restores the tags of a page that was read from a slot, if the slot has any and the page has
     /// not got them. The folio is locked, and nobody maps the page before this is done.
+    #[cfg(feature = "lab")]
     pub(super) fn restore_tags(&self, area: &SwapArea, slot: u32, pfn: Pfn) {
         self.count_tag_lookup();
         let has_tags = self.words().mte_state(pfn) == MteState::Tagged;
         if !self.machine().has_tags() || (has_tags && !self.commits(Fault::TagsRestoredAgain)) {
             return;
         }
-        let Some(tags) = load_tags(&area.lock_cluster(self, slot), slot) else { return };
+        let cluster = area.lock_cluster(self, slot);
+        if let Some(tags) = load_tags(&cluster, slot, cluster.load(slot)) {
+            self.put_tags(slot, pfn, &tags);
+        }
+    }
+
+    fn put_tags(&self, slot: u32, pfn: Pfn, tags: &PageTags) {
         let _span = self.machine().span(TraceKind::TagsRestore, || [slot.into(), pfn.get().into()]);
-        match has_tags {
-            true => self.machine().write_tags(pfn, &tags),
-            false => _ = self.words().make_tagged(pfn, || self.machine().write_tags(pfn, &tags)),
+        let write = || self.machine().write_tags(pfn, tags);
+        if !self.words().make_tagged(pfn, write) && self.commits(Fault::TagsRestoredAgain) {
+            write();
         }
         self.count(MmEvent::MteTagsRestored, 1);
     }
@@ -176,9 +205,14 @@ pub(super) fn store_tags<M: Machine>(
     Ok(())
 }
 
-/// Returns the tags saved with a slot.
-fn load_tags<M: Machine>(cluster: &ClusterLock<'_, M>, slot: u32) -> Option<PageTags> {
-    let shape = cluster.load(slot).tags()?;
+/// Returns the tags saved with a slot that has this word.
+#[inline(always)]
+fn load_tags<M: Machine>(
+    cluster: &ClusterLock<'_, M>,
+    slot: u32,
+    word: SlotWord,
+) -> Option<PageTags> {
+    let shape = word.tags()?;
     let mut words = [0; PageTags::WORDS];
     match nr_words(shape) {
         0 => {}

@@ -167,9 +167,7 @@ impl<M: Machine> System<M> {
             self.count_thp(ThpStat::Swpin, folio.order(), 1);
         }
         if self.refault().restore == Restore::AtRead {
-            for (slot, pfn) in (first..).zip(folio.frames()) {
-                self.restore_tags(area, slot, pfn);
-            }
+            self.restore_all_tags(area, first, &folio);
         }
         if self.is_refault(word.shadow()) {
             self.count(MmEvent::WorkingsetRefault, nr.into());

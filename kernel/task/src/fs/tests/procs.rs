@@ -290,7 +290,7 @@ fn settings_take_what_they_show() {
         assert_eq!(set(swappiness, "many"), Err(Errno::EINVAL));
         assert_eq!(set("/proc/sys/vm/drop_caches", "3"), Ok(1));
         let cluster = "/proc/sys/vm/page-cluster";
-        assert_eq!(rig.text(cluster), "5\n");
+        assert_eq!(rig.text(cluster), "6\n");
         assert_eq!(set(cluster, "3"), Ok(1));
         assert_eq!((rig.text(cluster), rig.vfs.env().system().page_cluster()), ("3\n".into(), 3));
         assert_eq!(set(cluster, "32"), Err(Errno::EINVAL));
