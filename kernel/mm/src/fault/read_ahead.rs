@@ -40,9 +40,8 @@ const NR_WINDOW: usize = 1 << MAX_PAGE_CLUSTER;
 /// Pages used in a row that make a guess: fewer may be neighbours by chance.
 const NR_TO_GUESS: usize = 4;
 
-/// Folios that were read with the one that was asked for, and of each a page and the slot that its
-/// entry named.
-pub(super) type Neighbours<'s, M> = ArrayVec<(Vpn, SwapEntry, FolioRef<'s, M>), NR_WINDOW>;
+/// Folios that were read with the one that was asked for, each with a page that its slots were read for.
+pub(super) type Neighbours<'s, M> = ArrayVec<(Vpn, FolioRef<'s, M>), NR_WINDOW>;
 
 impl<M: Machine> Mm<M> {
     /// Returns the entries of `table`, that of the fault first or last, whose pages are to be read.
@@ -112,7 +111,8 @@ impl<M: Machine> Mm<M> {
             InCache::Unread(unread) => unread,
         };
         let asked_slots = asked.first..asked.end();
-        let mut wanted = Wanted::<M>::new(site.page, entry, asked);
+        let mut wanted = ArrayVec::<Unread<'s, M>, NR_WINDOW>::new();
+        wanted.push(Unread { page: site.page, ..asked });
         let first = site.page.get() - index_of(site.page) as u64;
         let entries = self.machine().table(table);
         let mut next = window.start;
@@ -132,7 +132,7 @@ impl<M: Machine> Mm<M> {
                 Ok(InCache::Unread(unread)) => {
                     let nr = (unread.end() - unread.first) as usize;
                     next = at - at % nr + nr;
-                    wanted.insert(page, named, unread);
+                    wanted.push(Unread { page, ..unread });
                 }
                 Err(SwapInError::OutOfMemory) => break,
                 Ok(InCache::Cached(_)) | Err(_) => {}
@@ -140,18 +140,13 @@ impl<M: Machine> Mm<M> {
         }
         stop_point("window chosen");
         let (mut read, mut nr_ahead) = (None, 0);
-        let Wanted { mut unread, pages } = wanted;
-        let mut pages = pages.into_iter();
         let mut requests = ArrayVec::<Request, NR_WINDOW>::new();
-        system.read_together(area, &mut unread, &mut requests, |folio| {
-            let (page, entry) = pages.next().expect("a page for each folio");
-            match folio {
-                Some(folio) if page == site.page => read = Some(folio),
-                Some(folio) => {
-                    nr_ahead += u64::from(folio.order().nr_pages());
-                    neighbours.push((page, entry, folio));
-                }
-                None => {}
+        system.read_together(area, &mut wanted, &mut requests, |page, folio| {
+            if page == site.page {
+                read = Some(folio);
+            } else {
+                nr_ahead += u64::from(folio.order().nr_pages());
+                neighbours.push((page, folio));
             }
         });
         system.count(MmEvent::SwapRa, nr_ahead);
@@ -174,19 +169,22 @@ impl<M: Machine> Mm<M> {
         neighbours: &mut Neighbours<'_, M>,
     ) {
         let system = self.system();
-        let locked = neighbours.drain(..).filter_map(|(page, entry, folio)| {
-            folio.try_lock().ok().map(|folio| (page, entry, folio))
-        });
-        let locked: ArrayVec<(Vpn, SwapEntry, FolioLock<'_, M>), NR_WINDOW> = locked.collect();
+        let locked = neighbours
+            .drain(..)
+            .filter_map(|(page, folio)| folio.try_lock().ok().map(|folio| (page, folio)));
+        let locked: ArrayVec<(Vpn, FolioLock<'_, M>), NR_WINDOW> = locked.collect();
         let (mut nr, mut unused) = (0, 0..0);
         let mut lock = self.lock_leaf_table(table);
-        for &(page, entry, ref folio) in &locked {
+        for &(page, ref folio) in &locked {
+            let Entry::NonPresent(NonPresent::Swap { entry, .. }) = lock.entry(page) else {
+                continue;
+            };
             let Some((first, index)) = place_of(folio, entry) else { continue };
-            let site = Site { area: vma, page, access: Access::Read };
-            let window = Window::around(&site, folio.order(), index, first);
-            if !folio.has(FolioFlags::UPTODATE) || !window.names(&lock, index) {
+            if !folio.has(FolioFlags::UPTODATE) {
                 continue;
             }
+            let site = Site { area: vma, page, access: Access::Read };
+            let window = Window::around(&site, folio.order(), index, first);
             let pte = site.read_only_pte(folio.head()).old();
             system.sync_code(folio, pte);
             // Neighbouring slots are given up together.
@@ -204,7 +202,7 @@ impl<M: Machine> Mm<M> {
         drop(lock);
         system.count(MmEvent::SwapRaMapped, nr.into());
         // Of one whose entry went away meanwhile, nobody may know any more.
-        locked.into_iter().for_each(|(_, _, folio)| system.free_orphan(folio.unlock()));
+        locked.into_iter().for_each(|(_, folio)| system.free_orphan(folio.unlock()));
     }
 
     /// Reads into the swap cache what is to be read ahead for `area`, whose pages share `table`; the mmap
@@ -225,29 +223,6 @@ impl<M: Machine> Mm<M> {
         let nr = ahead.pages.iter().take_while(|page| read(page)).count();
         reads.finish();
         nr
-    }
-}
-
-/// Folios that are to be read, in the order of their slots, and of each a page and the slot that its
-/// entry names.
-struct Wanted<'s, M: Machine> {
-    unread: ArrayVec<Unread<'s, M>, NR_WINDOW>,
-    pages: ArrayVec<(Vpn, SwapEntry), NR_WINDOW>,
-}
-
-impl<'s, M: Machine> Wanted<'s, M> {
-    fn new(page: Vpn, entry: SwapEntry, unread: Unread<'s, M>) -> Self {
-        let mut wanted = Self { unread: ArrayVec::new(), pages: ArrayVec::new() };
-        wanted.insert(page, entry, unread);
-        wanted
-    }
-
-    fn insert(&mut self, page: Vpn, entry: SwapEntry, unread: Unread<'s, M>) {
-        // Mostly it is the last.
-        let is_before = |other: &Unread<'s, M>| other.first < unread.first;
-        let at = self.unread.iter().rposition(is_before).map_or(0, |at| at + 1);
-        self.unread.insert(at, unread);
-        self.pages.insert(at, (page, entry));
     }
 }
 

@@ -83,9 +83,7 @@ impl<M: Machine> Reads<'_, M> {
 
     /// Reads everything, and waits for it.
     pub fn finish(&mut self) {
-        self.unread.sort_unstable_by_key(|unread| unread.first);
         let Self { system, area, unread, requests } = self;
-        // One that does not come back as it was is read again, alone.
-        system.read_together(area, unread, requests, |_| {});
+        system.read_together(area, unread, requests, |_, _| {});
     }
 }

@@ -15,6 +15,7 @@ use core::ops::DerefMut;
 
 use arrayvec::ArrayVec;
 
+use base::Vpn;
 use hal::{BlockOp, IoTicket, Machine, Segment, TraceKind};
 
 use super::area::SwapArea;
@@ -53,15 +54,16 @@ impl<T, const N: usize> Batch<T> for ArrayVec<T, N> {
 }
 
 impl<M: Machine> System<M> {
-    /// Reads folios, which are in the order of their slots, waits for all, and hands each that has its
-    /// content now to `done`, unlocked; `None` for one that has left the cache again.
+    /// Reads folios, waits for all, and hands each that has its content now to `done`, unlocked, with
+    /// its page. The others have left the cache again.
     pub(crate) fn read_together<'s>(
         &'s self,
         area: &SwapArea,
         unread: &mut impl Batch<Unread<'s, M>>,
         requests: &mut impl Batch<Request>,
-        mut done: impl FnMut(Option<FolioRef<'s, M>>),
+        mut done: impl FnMut(Vpn, FolioRef<'s, M>),
     ) {
+        unread.sort_unstable_by_key(|unread| unread.first);
         let Some(first) = unread.first().map(|unread| unread.first) else { return };
         let machine = self.machine();
         let size = || [first.into(), unread.len() as u64];
@@ -79,10 +81,13 @@ impl<M: Machine> System<M> {
                 if is_read || is_zero {
                     let size = || [unread.first.into(), unread.segment().nr_frames.into()];
                     let _span = machine.span(TraceKind::SwapIn, size);
-                    done(self.finish_read(area, unread).ok());
+                    let page = unread.page;
+                    // One that does not come back as it was is read again, alone.
+                    if let Ok(folio) = self.finish_read(area, unread) {
+                        done(page, folio);
+                    }
                 } else {
                     self.abandon_cache(area, unread.first, &unread.folio);
-                    done(None);
                 }
             }
         }

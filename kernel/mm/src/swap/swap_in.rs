@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This file brings the page of a slot back into the swap cache.
 
-use base::Order;
 use base::sync::stop_point;
+use base::{Order, Vpn};
 use hal::{BlockOp, Machine, Segment, TraceKind};
 use pgtable::SwapEntry;
 
@@ -110,7 +110,7 @@ impl<M: Machine> System<M> {
         let first = slot & !(order.nr_pages() - 1);
         let word = self.add_to_cache(area, first, &folio).ok_or(SwapInError::Unfit)?;
         self.count(MmEvent::PgAlloc, order.nr_pages().into());
-        Ok(InCache::Unread(Unread { first, word, folio }))
+        Ok(InCache::Unread(Unread { first, word, folio, page: Vpn::new(0) }))
     }
 
     /// Reads a folio by a request of its own.
@@ -149,7 +149,7 @@ impl<M: Machine> System<M> {
         area: &SwapArea,
         unread: Unread<'s, M>,
     ) -> Result<FolioRef<'s, M>, SwapInError> {
-        let Unread { first, word, folio } = unread;
+        let Unread { first, word, folio, .. } = unread;
         let nr = folio.order().nr_pages();
         if word.is_zero_page() {
             self.machine().zero_frames(folio.head(), nr);
@@ -186,6 +186,8 @@ pub(crate) struct Unread<'s, M: Machine> {
     /// What the first slot's word said while nothing cached it.
     pub word: SlotWord,
     pub folio: FolioLock<'s, M>,
+    /// For who reads for several pages: one of them.
+    pub page: Vpn,
 }
 
 impl<M: Machine> Unread<'_, M> {
