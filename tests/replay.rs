@@ -100,7 +100,9 @@ fn entry_is_followed_back(lab: &Lab, _cpus: u32) -> Result<(), Failed> {
     let output = |command: &str| outputs.get(command).map_or("", String::as_str);
     session.expect("processes", output("mm-ps").contains("thread 1 init"))?;
     session.expect("the walk", output("mm-pt $tagged").contains("rw- young dirty"))?;
-    let entry = output("p *$pte").rsplit_once("= ").map_or("", |(_, value)| value.trim());
+    // gdb goes on to print behind it.
+    let entry = output("p *$pte").lines().next().and_then(|line| line.rsplit_once("= "));
+    let entry = entry.map_or("", |(_, value)| value.trim());
     let written = format!("new={entry}) at kernel/mm/src/mm/leaf_table.rs");
     session.expect("the store of this entry", output("bt 5").contains(&written))?;
     session.expect(
