@@ -42,9 +42,10 @@ fn main() -> ExitCode {
 }
 
 fn commands_describe_the_picture(lab: &Lab, cpus: u32) -> Result<(), Failed> {
-    let pages = ["shared", "tagged", "folio", "block", "closed", "raw", "zeroes", "untouched"];
+    let pages =
+        ["shared", "tagged", "folio", "block", "moved", "closed", "raw", "zeroes", "untouched"];
     let mut commands: Vec<String> = pages.iter().map(|page| format!("mm-pt ${page}")).collect();
-    for page in ["shared", "tagged", "folio", "block"] {
+    for page in ["shared", "tagged", "folio", "block", "moved"] {
         commands.push(format!("mm-folio ${page}_pfn"));
         commands.push(format!("mm-rmap ${page}_pfn"));
     }
@@ -77,7 +78,7 @@ fn tagged_pointer(tag: u64) -> String {
 
 fn translations_are_decoded(session: &Session) -> Result<(), Failed> {
     let picture = &session.picture;
-    for page in ["shared", "tagged", "folio", "block", "closed"] {
+    for page in ["shared", "tagged", "folio", "block", "moved", "closed"] {
         let (address, pfn) = picture.mapped(page)?;
         let start = format!("{address:#x} in mm ");
         session.says(
@@ -108,6 +109,7 @@ fn folios_are_described(session: &Session) -> Result<(), Failed> {
     for (page, nr) in [
         ("shared", "1 page "),
         ("tagged", "1 page "),
+        ("moved", "1 page "),
         ("folio", "16 pages"),
         ("block", "512 pages"),
     ] {

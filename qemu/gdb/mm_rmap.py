@@ -3,7 +3,7 @@
 
 import argparse
 
-from granule import folio, space, walk
+from granule import folio, frame, space, walk
 from granule.command import FrameCommand, Problem, attempt, bounded
 from granule.folio import Folio, Mapping
 
@@ -30,14 +30,18 @@ def _check(own: Folio, mapping: Mapping) -> None:
     """Compares what the reverse map says with what the tables say."""
     start = mapping.base << 12
     line = f"  mm {mapping.mm}: {mapping.nr} of {own.nr_pages} pages, folio from {start:#x}"
-    root = space.by_number(mapping.mm).live_root()
+    mapper = space.by_number(mapping.mm)
+    root = mapper.live_root()
     found = 0
     for index in range(own.nr_pages):
-        page = mapping.base + index & PAGES
-        try:
-            found += walk.frame_at(walk.leaf(root, page), page) == own.head + index
-        except Problem as error:
-            print(f"  {page << 12:#x}: {error}")
+        origin = mapping.base + index & PAGES
+        for page, moved in mapper.pages_from(origin):
+            try:
+                last = walk.leaf(root, page)
+                is_from = last.level < 3 or frame.moved(last.table) == moved
+                found += is_from and walk.frame_at(last, page) == own.head + index
+            except Problem as error:
+                print(f"  {page << 12:#x}: {error}")
     if found == mapping.nr:
         print(f"{line}, as the tables have it")
     else:

@@ -190,6 +190,40 @@ fn munmap_races_with_faults_and_page_out() {
 }
 
 #[test]
+fn a_table_moves_while_its_pages_are_reclaimed_and_come_back() {
+    const START: Vpn = Vpn::new(0x10_0000);
+    schedules(|world| {
+        let mut p = world.process(CPU0);
+        let pages = p.map_at(mm::Placement::Fixed(START), 512, TAGGED);
+        for page in [START, START.add(1), START.add(511)] {
+            p.write(page, 0, page.get());
+            p.retag(page, 3, 5);
+        }
+        let other = world.clone();
+        let reclaim = world.machine.spawn_on(CPU1, move || {
+            for _ in 0..3 {
+                other.system.reclaim_pages(2);
+            }
+        });
+        p.check_tags(TagCheckMode::Sync);
+        let pages = p.remap(pages, Some(START.add(1024)));
+        p.verify(pages.start);
+        p.write(pages.start.add(1), 0, 7);
+        // A name that the table which moved has as well.
+        let there = p.map_at(mm::Placement::Fixed(START), 512, TAGGED);
+        p.write(there.start, 0, 8);
+        let pages = p.remap(pages, Some(START.add(2048)));
+        p.write(pages.start, 0, 9);
+        reclaim.join().unwrap();
+        let touched = [there.start, pages.start, pages.start.add(1), pages.start.add(511)];
+        touched.into_iter().for_each(|page| p.verify(page));
+        world.audit();
+        p.exit();
+        world.audit();
+    });
+}
+
+#[test]
 fn mremap_races_with_page_out_and_nothing_is_lost() {
     schedules(|world| {
         let mut p = world.process(CPU0);

@@ -4,11 +4,12 @@
 
 mod world;
 
-use base::PageRange;
-use mm::Prot;
+use base::{PageRange, Vpn};
 use mm::lab::TlbFault;
-use world::CPU1;
+use mm::{Placement, Prot};
+use world::process::RW;
 use world::weakened::{assert_judged, known_elsewhere, process};
+use world::{CPU0, CPU1};
 
 #[test]
 fn an_entry_replaced_without_a_break_is_caught() {
@@ -41,6 +42,22 @@ fn a_run_unfolded_without_a_break_is_caught() {
         known_elsewhere(&p, pages);
         p.unmap(PageRange::of_len(pages.start, 1));
         pages.pages().skip(1).for_each(|page| assert!(p.load(page.base()).is_ok()));
+    });
+}
+
+#[test]
+fn a_table_moved_without_a_break_is_caught() {
+    const START: Vpn = Vpn::new(0x10_0000);
+    assert_judged(TlbFault::TableMovedUnbroken, |world| {
+        let mut p = world.process(CPU0);
+        let pages = p.map_at(Placement::Fixed(START), 512, RW);
+        p.write(START, 0, 1);
+        let page = PageRange::of_len(START, 1);
+        known_elsewhere(&p, page);
+        // CPU 1 still has the old place, and reclaim invalidates the new one.
+        p.remap(pages, Some(START.add(1024)));
+        world.on(CPU1, || world.system.reclaim_pages(64));
+        p.load(START.add(1024).base()).unwrap();
     });
 }
 

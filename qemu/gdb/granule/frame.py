@@ -51,7 +51,7 @@ class Word:
             if self.raw & LOCK:
                 words.append("locked")
             if self.raw >> 32:
-                words.append(f"next set aside {self.raw >> 32:#x}")
+                words.append(f"next set aside, or moved by, {self.raw >> 32:#x}")
         return " ".join(words)
 
 
@@ -85,3 +85,8 @@ def word(pfn: int) -> Word:
         raise Problem(f"frame {pfn:#x} is not the memory manager's")
     owner, address = found
     return Word(pfn, machine.words(address, 1)[0], owner)
+
+
+def moved(table: int) -> int:
+    """Returns how far a level-3 table has moved (kernel/mm/src/mm/moved_tables.rs)."""
+    return word(table).raw >> 32

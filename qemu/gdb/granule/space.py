@@ -16,6 +16,9 @@ from .command import Problem, number
 ASID_SHIFT = 48
 TABLE = (1 << 48) - 2
 
+# Pages of user memory are counted modulo this plus 1.
+PAGES = (1 << 36) - 1
+
 
 @dataclass(frozen=True)
 class Area:
@@ -77,6 +80,16 @@ class Space:
     def area_at(self, page: int) -> Area | None:
         """Returns the area that a page is in."""
         return next((area for area in self.areas() if area.start <= page < area.end), None)
+
+    def pages_from(self, origin: int) -> Iterator[tuple[int, int]]:
+        """Yields the pages that the reverse map has at `origin`, each with how far its table has moved
+        (kernel/mm/src/mm/moved_tables.rs)."""
+        yield origin, 0
+        tree = rust.option(rust.locked(self.value["tables"]))
+        for table in [] if tree is None else rust.vec(tree["moved"]["__0"]):
+            if rust.scalar(table["origin"]) == origin >> 9:
+                moved = rust.scalar(table["moved"])
+                yield origin - (moved << 9) & PAGES, moved
 
     def live_root(self) -> int:
         """Returns the root table, of an address space that has one."""

@@ -9,7 +9,7 @@ use hal::{Machine, PteSlot};
 use pgtable::{Entry, Level, NonPresent, Pte, SwapEntry, TablePte};
 
 use crate::folio::FolioId;
-use crate::mm::Mm;
+use crate::mm::{Mm, Tree, origin_of};
 use crate::rmap::{MmId, base_of};
 use crate::shmem::Shmem;
 
@@ -30,6 +30,8 @@ pub(super) struct MmUse {
     pub shmem: u64,
     pub swap: u64,
     pub tables: u64,
+    /// Tables that have moved.
+    pub moved_tables: usize,
     /// Blocks of the huge zero page.
     pub zero_blocks: u64,
 }
@@ -46,9 +48,12 @@ pub(crate) struct Observed {
 impl Observed {
     pub(super) fn walk_mm<M: Machine>(&mut self, mm: &Arc<Mm<M>>) {
         self.mms.entry(mm.id()).or_default();
-        let root = *mm.tables().read();
-        if let Some(root) = root {
+        let of_tree = |tree: &Tree| (tree.root, tree.moved.len());
+        let tree = mm.tables().read().as_ref().map(of_tree);
+        if let Some((root, nr_moved)) = tree {
             self.walk_table(mm, Level::L0, root, Vpn::new(0));
+            let found = self.mms[&mm.id()].moved_tables;
+            assert_eq!(nr_moved, found, "tables that have moved, of {:?}: kept, found", mm.id());
         }
     }
 
@@ -57,6 +62,13 @@ impl Observed {
         self.mms.entry(mm.id()).or_default().tables += 1;
         let mut live = 0;
         let mut blocks = 0;
+        let moved = match level.below() {
+            Some(_) => 0,
+            None => mm.system().words().lock_table(table).moved(),
+        };
+        if moved != 0 {
+            self.audit_moved_table(mm, table, first, moved);
+        }
         for index in 0..512 {
             let raw = mm.machine().load(PteSlot::new(table, index));
             if raw == 0 {
@@ -73,10 +85,11 @@ impl Observed {
                         blocks += 1;
                     }
                 },
-                None => self.walk_entry(mm, page, raw),
+                None => self.walk_entry(mm, page, origin_of(page, moved), raw),
             }
         }
-        for spare in mm.system().words().spares(table) {
+        let spares = level.below().map(|_| mm.system().words().spares(table));
+        for spare in spares.into_iter().flatten() {
             assert!(self.tables.insert(spare), "table page {spare:?} is in two places");
             self.mms.entry(mm.id()).or_default().tables += 1;
             blocks -= 1;
@@ -84,6 +97,21 @@ impl Observed {
         assert_eq!(blocks, 0, "blocks without a table set aside, of table {table:?}");
         let kept = mm.system().words().lock_table(table).nr_live();
         assert_eq!(kept, live, "entries in use of table {table:?}: kept, found");
+    }
+
+    /// Checks that a reverse-map walker finds the table, which has moved to `first`.
+    fn audit_moved_table<M: Machine>(
+        &mut self,
+        mm: &Arc<Mm<M>>,
+        table: Pfn,
+        first: Vpn,
+        moved: u32,
+    ) {
+        let tree = mm.tables().read();
+        let found = &tree.as_ref().expect("it has tables").moved;
+        let mut found = found.from(origin_of(first, moved));
+        assert!(found.any(|own| own == (table, moved)), "table {table:?} at {first:?} has moved");
+        self.mms.entry(mm.id()).or_default().moved_tables += 1;
     }
 
     fn walk_block<M: Machine>(&mut self, mm: &Arc<Mm<M>>, page: Vpn, raw: u64) {
@@ -97,13 +125,13 @@ impl Observed {
         }
         counted.block_mapped += 512;
         for n in 0..512 {
-            self.walk_present(mm, page.add(n), pte.advanced(n as u32));
+            self.walk_present(mm, page.add(n), page.add(n), pte.advanced(n as u32));
         }
     }
 
-    fn walk_entry<M: Machine>(&mut self, mm: &Arc<Mm<M>>, page: Vpn, raw: u64) {
+    fn walk_entry<M: Machine>(&mut self, mm: &Arc<Mm<M>>, page: Vpn, origin: Vpn, raw: u64) {
         match Entry::decode(raw) {
-            Entry::Present(pte) => self.walk_present(mm, page, pte),
+            Entry::Present(pte) => self.walk_present(mm, page, origin, pte),
             Entry::NonPresent(NonPresent::Swap { entry, .. }) => {
                 self.mms.entry(mm.id()).or_default().swap += 1;
                 *self.slots.entry(entry).or_default() += 1;
@@ -113,7 +141,8 @@ impl Observed {
         }
     }
 
-    fn walk_present<M: Machine>(&mut self, mm: &Arc<Mm<M>>, page: Vpn, pte: Pte) {
+    /// Looks at a page that is mapped at `page`, and that the reverse map has at `origin`.
+    fn walk_present<M: Machine>(&mut self, mm: &Arc<Mm<M>>, page: Vpn, origin: Vpn, pte: Pte) {
         let system = mm.system();
         if pte.is_special() {
             assert_eq!(pte.pfn(), system.zero_page(), "a special entry maps the zero page");
@@ -124,7 +153,7 @@ impl Observed {
         let folio = system.folio(id);
         let counted = self.mms.entry(mm.id()).or_default();
         *if folio.is_anon() { &mut counted.anon } else { &mut counted.shmem } += 1;
-        let base = base_of(page, pte.pfn().get() - folio.head().get());
+        let base = base_of(origin, pte.pfn().get() - folio.head().get());
         let mappings = &mut self.folios.entry(id).or_default().mappings;
         *mappings.entry((mm.id(), base)).or_default() += 1;
         let is_own = folio.is_anon() && pte.is_writable();

@@ -57,7 +57,7 @@ impl<M: Machine> Mm<M> {
         }
         let pte = site.read_only_pte(folio.head()).writable().dirty();
         self.system().sync_code(&folio, pte);
-        self.map_new_folio(start, folio, nr);
+        self.map_new_folio(lock.place(start, 0), folio, nr);
         match order {
             Order::PAGE => lock.fill(start, pte.alone().raw()),
             _ => lock.fill_run(start, nr, pte),
@@ -116,12 +116,12 @@ impl<M: Machine> Mm<M> {
         folio
     }
 
-    /// Does the bookkeeping for a new anonymous folio that is about to be mapped as a whole, `nr` pages from
-    /// `page` on, and puts it on the LRU list. The table is locked.
+    /// Does the bookkeeping for a new anonymous folio that is about to be mapped as a whole, its `nr`
+    /// pages, and puts it on the LRU list. The reverse map has it at `base`. The table is locked.
     #[inline(always)]
-    pub(super) fn map_new_folio(&self, page: Vpn, folio: FolioRef<'_, M>, nr: u32) {
+    pub(super) fn map_new_folio(&self, base: Vpn, folio: FolioRef<'_, M>, nr: u32) {
         let (id, folio) = folio.into_parts();
-        self.system().map_new_folio(folio, self.id(), page, nr);
+        self.system().map_new_folio(folio, self.id(), base, nr);
         self.gauges().add_resident(Resident::Anon, nr.into());
         self.system().lru().add_new(self.system(), id, folio);
     }

@@ -82,7 +82,7 @@ impl<M: Machine> Mm<M> {
         if is_zero_page {
             let pte = site.read_only_pte(folio.head()).writable().dirty();
             self.system().sync_code(&folio, pte);
-            self.map_new_folio(site.page, folio, 1);
+            self.map_new_folio(lock.place(site.page, 0), folio, 1);
             self.replace_mapping(&mut lock, site.page, |_| pte.raw());
         }
         Ok(())
@@ -107,7 +107,7 @@ impl<M: Machine> Mm<M> {
         }
         let pte = site.read_only_pte(copy.head()).writable().dirty();
         self.system().sync_code(&copy, pte);
-        self.map_new_folio(site.page, copy, 1);
+        self.map_new_folio(lock.place(site.page, 0), copy, 1);
         self.unfold(&mut lock, site.page);
         let run = self.run_at(&lock, site.page, seen.alone(), 1).expect("a folio's page");
         let old = self.replace_mapping(&mut lock, site.page, |_| pte.raw());

@@ -13,7 +13,6 @@ use pgtable::MemType;
 use super::{FaultError, Site};
 use crate::folio::FolioLock;
 use crate::mm::{Mm, Resident};
-use crate::rmap::base_of;
 use crate::shmem::{Shmem, ShmemError};
 
 impl From<ShmemError> for FaultError {
@@ -48,7 +47,7 @@ impl<M: Machine> Mm<M> {
             if lock.load(site.page) == 0 {
                 let pte = site.read_only_pte(copy.head()).writable().dirty();
                 self.system().sync_code(&copy, pte);
-                self.map_new_folio(site.page, copy, 1);
+                self.map_new_folio(lock.place(site.page, 0), copy, 1);
                 lock.exchange(site.page, pte.raw());
             }
             return Ok(is_major);
@@ -77,7 +76,7 @@ impl<M: Machine> Mm<M> {
         system.sync_code(folio, pte);
         let mut lock = self.lock_leaf_table(table);
         if lock.load(site.page) == 0 {
-            system.map_folio(folio, self.id(), base_of(site.page, 0), 1)?;
+            system.map_folio(folio, self.id(), lock.place(site.page, 0), 1)?;
             lock.exchange(site.page, pte.raw());
             self.gauges().add_resident(Resident::Shmem, 1);
         }

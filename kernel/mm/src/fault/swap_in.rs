@@ -20,7 +20,6 @@ use crate::folio::{FolioFlags, FolioLock, FolioRef};
 use crate::frame::AllocMode;
 use crate::lab::Fault;
 use crate::mm::{Mapped, Mm, PageTableLock, Resident, name_neighbours};
-use crate::rmap::base_of;
 use crate::swap::{AreaRef, SwapInError};
 use crate::thp::ThpStat;
 use crate::vma::Area;
@@ -209,7 +208,8 @@ impl<M: Machine> Mm<M> {
         let (mut mapped, mut only) = (0, None);
         let mut at = window.indices.start;
         while let Some((run, nr)) = window.next_run(lock, at) {
-            if let Err(why) = system.map_folio(folio, self.id(), base_of(page, index), nr) {
+            let base = lock.place(page, index);
+            if let Err(why) = system.map_folio(folio, self.id(), base, nr) {
                 window.indices.end = run;
                 if run <= index {
                     result = Err(why.into());

@@ -127,7 +127,7 @@ impl<'s, M: Machine> Frozen<'s, M> {
         (page, index, nr): (Vpn, u32, u32),
         tlbs: &mut TlbBatch<'s, M>,
     ) -> Result<(), OutOfMemory> {
-        self.count_here(folio, mm, base_of(page, index), nr)?;
+        self.count_here(folio, mm, table.place(page, index), nr)?;
         if folio.system().commits(Fault::DirtyBitDropped) {
             let old = table.update_run(page, nr, |pte| pte.clean().frozen());
             tlbs.note_run(mm, PageRange::of_len(page, nr.into()), old.raw(), old.frozen().raw());
@@ -198,7 +198,7 @@ impl<'s, M: Machine> Frozen<'s, M> {
             return;
         }
         let system = self.ghost.system();
-        let base = base_of(at.page, at.index);
+        let base = table.place(at.page, at.index);
         let recount = |folio: &Folio, to_base, nr| {
             let from = (self.ghost.id(), &*self.ghost, base);
             let left = system.recount_mapping(from, (folio, to_base), at.mm.id(), nr, true);
@@ -210,7 +210,7 @@ impl<'s, M: Machine> Frozen<'s, M> {
             Thaw::InPages(folio_of) => {
                 for n in 0..at.nr {
                     let folio = system.folio(folio_of(at.index + n));
-                    recount(folio, base_of(at.page.add(n.into()), 0), 1);
+                    recount(folio, table.place(at.page.add(n.into()), 0), 1);
                 }
             }
         }

@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | free | 0 | none |
 //! | folio page | 1 | 5:4 tag state, 63:32 folio |
-//! | table page | 2 | 8 lock, 25:16 entries in use, 63:32 first or next table set aside |
+//! | table page | 2 | 8 lock, 25:16 entries in use, 63:32 first or next table set aside; of a level-3 table in use, how far it has moved |
 //! | swap table, tag store, zero page, heap | 3, 4, 5, 6 | none |
 //!
 //! The tag state is per *page*, not per folio: a folio may be partly tagged, and a split keeps each
@@ -70,6 +70,7 @@ const FOLIO_SHIFT: u32 = 32;
 const FOLIO: u64 = 0xffff_ffff << FOLIO_SHIFT;
 const SPARE_SHIFT: u32 = 32;
 const SPARE: u64 = 0xffff_ffff << SPARE_SHIFT;
+const MOVED_SHIFT: u32 = 32;
 
 /// The words of all frames from the first managed one to the last.
 pub struct FrameWords {
@@ -273,6 +274,20 @@ impl TableLock<'_> {
     /// Returns the locked table.
     pub fn table(&self) -> Pfn {
         self.table
+    }
+
+    /// Returns by how many spans of a level-3 table it lies below where its pages were first mapped,
+    /// modulo 2^27: 0 if it has not moved.
+    #[inline(always)]
+    pub fn moved(&self) -> u32 {
+        (self.word.load(Ordering::Relaxed) >> MOVED_SHIFT) as u32
+    }
+
+    /// Says how far a level-3 table has moved.
+    pub fn set_moved(&mut self, moved: u32) {
+        // The lock bit may be contended for meanwhile.
+        let change = u64::from(self.moved() ^ moved) << MOVED_SHIFT;
+        self.word.fetch_xor(change, Ordering::Relaxed);
     }
 
     /// Records that an entry went from empty to used (`1`) or back (`-1`).

@@ -58,6 +58,8 @@ pub enum TlbFault {
     BlockSplitUnbroken,
     /// A page gets another memory type without a break.
     TaggedUnbroken,
+    /// A table is put elsewhere without a break.
+    TableMovedUnbroken,
     /// Exit frees tables and pages of which TLBs know.
     ExitUnnoted,
     /// A truncated object's pages stay in TLBs.
@@ -80,7 +82,7 @@ pub enum TlbFault {
 
 impl TlbFault {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::NoBarrierBefore,
         Self::WrongAsid,
         Self::FirstPageLeft,
@@ -105,6 +107,7 @@ impl TlbFault {
         Self::UnfoldedUnbroken,
         Self::BlockSplitUnbroken,
         Self::TaggedUnbroken,
+        Self::TableMovedUnbroken,
         Self::ExitUnnoted,
         Self::TruncatedUnnoted,
         Self::MovedUnflushed,

@@ -54,7 +54,7 @@ impl<M: Machine> Mm<M> {
         }
         // The reference of the mappings.
         dst.get();
-        self.system().map_new_folio(dst, self.id(), page, 1);
+        self.system().map_new_folio(dst, self.id(), lock.place(page, 0), 1);
         self.gauges().add_resident(Resident::Anon, 1);
         let new = Pte::new(dst.head(), prot, mem).dirty().on_device(dst.head()).raw();
         match entry {

@@ -11,7 +11,7 @@ use pgtable::{MemType, Pte};
 use super::source::dst_folio;
 use crate::folio::{FolioFlags, FolioLock, FolioRef};
 use crate::lab::Fault;
-use crate::rmap::{MappedAt, MappedBy, base_of};
+use crate::rmap::{MappedAt, MappedBy};
 use crate::system::System;
 
 impl<M: Machine> System<M> {
@@ -36,8 +36,8 @@ impl<M: Machine> System<M> {
         for n in (0..at.nr).step_by(step as usize) {
             let (page, index) = (at.page.add(n.into()), at.index + n);
             let (folio, to_index) = dst_folio(to, index);
-            let from_counts = (from.id(), &**from, base_of(page, index));
-            let to_counts = (&***folio, base_of(page, to_index));
+            let from_counts = (from.id(), &**from, table.place(page, index));
+            let to_counts = (&***folio, table.place(page, to_index));
             let left = self.recount_mapping(from_counts, to_counts, at.mm.id(), step, true);
             // The caller's own reference is left.
             drop(left.expect("the reserve is for this"));

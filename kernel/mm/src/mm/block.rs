@@ -169,7 +169,7 @@ impl<M: Machine> Mm<M> {
         let pte = Pte::of_block(block.table.entries.load(block.index));
         let Some(pte) = pte.filter(|pte| is_empty && !pte.is_frozen()) else { return Ok(false) };
         if let Some(run) = self.run_of_block(page, pte) {
-            self.system().move_mapping(run.id, self.id(), run.base(), to_page, run.nr)?;
+            self.system().move_mapping(run.id, self.id(), run.base, to_page, run.nr)?;
         }
         // Nobody can store through the old place any more when reclaim can find the folio at the new
         // one: both entries are locked until this has completed.

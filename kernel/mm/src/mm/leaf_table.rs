@@ -14,7 +14,9 @@ use base::{Order, Vpn};
 use hal::{Machine, PteCell, PteMem, PteTable};
 use pgtable::{ENTRIES_PER_TABLE, Entry, Pte, index_of};
 
+use super::moved_tables::origin_of;
 use crate::frame::word::TableLock;
+use crate::rmap::base_of;
 
 type CellOf<'m, M> = <<M as PteMem>::Table<'m> as PteTable>::Cell;
 
@@ -28,6 +30,13 @@ pub(crate) struct PageTableLock<'m, M: Machine> {
 }
 
 impl<'m, M: Machine> PageTableLock<'m, M> {
+    /// Returns where the reverse map has a folio whose page `index` this table maps at `page`: where
+    /// that would be if the table had never moved (`moved_tables.rs`).
+    #[inline(always)]
+    pub(crate) fn place(&self, page: Vpn, index: u32) -> Vpn {
+        base_of(origin_of(page, self.lock.moved()), index)
+    }
+
     /// Returns the raw last-level entry of `page`. Hardware may set its access and dirty bits at
     /// any time.
     #[inline]
@@ -71,6 +80,11 @@ impl<'m, M: Machine> PageTableLock<'m, M> {
         debug_assert!(self.load(page) == 0 && new != 0, "{page:?}: filled while in use");
         self.entries.store(index_of(page), new);
         self.lock.add_live(1);
+    }
+
+    /// Returns how far the table has moved, see [`TableLock::moved`].
+    pub(crate) fn moved(&self) -> u32 {
+        self.lock.moved()
     }
 
     /// Returns how many entries of the table are in use.

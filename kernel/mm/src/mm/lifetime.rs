@@ -9,7 +9,7 @@ use base::{PageRange, Vpn};
 use hal::Machine;
 use hal::sleep_lock::RwSleepLock;
 
-use super::{Mm, stats};
+use super::{Mm, MovedTables, Tree, stats};
 use crate::frame::word::FrameKind;
 use crate::frame::{AllocMode, OutOfMemory};
 use crate::lab::TlbFault;
@@ -36,7 +36,7 @@ impl<M: Machine> Mm<M> {
             id,
             users: AtomicU32::new(1),
             areas: RwSleepLock::new(Areas::new()),
-            tables: RwSpinLock::new(Some(root)),
+            tables: RwSpinLock::new(Some(Tree { root, moved: MovedTables::new() })),
             root,
             last_leaf: Default::default(),
             stats: stats::Gauges::with_root(),
@@ -101,7 +101,8 @@ impl<M: Machine> Mm<M> {
         for area in areas.take_all() {
             self.zap(&area, area.pages(), &mut gather);
         }
-        *self.tables.write() = None;
+        let tree = self.tables.write().take();
+        drop(tree);
         self.free_tables(&mut gather);
         gather.finish();
         self.leave_huge_zero_page();

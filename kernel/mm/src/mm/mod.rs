@@ -22,6 +22,7 @@
 mod block;
 mod leaf_table;
 mod lifetime;
+mod moved_tables;
 mod registry;
 mod run;
 mod stats;
@@ -31,6 +32,9 @@ mod user_access;
 
 pub(crate) use block::{BlockLock, SpareTable};
 pub(crate) use leaf_table::PageTableLock;
+#[cfg(feature = "audit")]
+pub(crate) use moved_tables::origin_of;
+pub(crate) use moved_tables::{MovedTables, page_at};
 pub(crate) use registry::{LiveMm, MmRegistry};
 pub(crate) use run::Run;
 pub use stats::MmStats;
@@ -63,8 +67,8 @@ pub struct Mm<M: Machine> {
     users: AtomicU32,
     /// The mmap lock and what it guards.
     areas: RwSleepLock<Areas<M>>,
-    /// Root of the translation tables, `None` after teardown.
-    tables: RwSpinLock<Option<Pfn>, TableTree>,
+    /// The translation tables, `None` after teardown.
+    tables: RwSpinLock<Option<Tree>, TableTree>,
     /// The same root for those who have the mmap lock, which keeps it alive.
     root: Pfn,
     /// The leaf table that a fault used last (`tables.rs`).
@@ -77,6 +81,14 @@ pub struct Mm<M: Machine> {
     thp_disable: DisableCell,
     /// Counted among the users of the huge zero page (`thp/huge_zero.rs`).
     is_huge_zero_user: AtomicBool,
+}
+
+/// The translation tables of an address space, as a reverse-map walker finds them.
+pub(crate) struct Tree {
+    /// The level-0 table.
+    pub root: Pfn,
+    /// Level-3 tables that are not where the reverse map has their pages.
+    pub moved: MovedTables,
 }
 
 impl<M: Machine> Mm<M> {
@@ -109,7 +121,7 @@ impl<M: Machine> Mm<M> {
         self.areas.write(self.machine())
     }
 
-    pub(crate) fn tables(&self) -> &RwSpinLock<Option<Pfn>, TableTree> {
+    pub(crate) fn tables(&self) -> &RwSpinLock<Option<Tree>, TableTree> {
         &self.tables
     }
 

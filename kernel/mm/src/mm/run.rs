@@ -24,18 +24,14 @@ pub(crate) struct Run<'s> {
     pub folio: &'s Folio,
     /// Which of its pages is the first.
     pub index: u32,
+    /// The place that the reverse map has the run at.
+    pub base: Vpn,
 }
 
 impl Run<'_> {
     /// Returns the pages.
     pub(crate) fn pages(&self) -> PageRange {
         PageRange::of_len(self.page, self.nr.into())
-    }
-
-    /// Returns the place that the reverse map has the run at.
-    #[inline(always)]
-    pub(crate) fn base(&self) -> Vpn {
-        base_of(self.page, self.index)
     }
 
     /// Tells whether the run maps the whole folio.
@@ -63,7 +59,8 @@ impl<M: Machine> Mm<M> {
         pte: Pte,
         most: u32,
     ) -> Option<Run<'_>> {
-        let run = self.run_of_one(page, pte)?;
+        let mut run = self.run_of_one(page, pte)?;
+        run.base = table.place(page, run.index);
         if !run.folio.is_large() {
             return Some(run);
         }
@@ -90,6 +87,6 @@ impl<M: Machine> Mm<M> {
         };
         let folio = self.system().folio(id);
         let index = pte.pfn().get() - folio.head().get();
-        Some(Run { page, nr: 1, pte, id, folio, index })
+        Some(Run { page, nr: 1, pte, id, folio, index, base: base_of(page, index) })
     }
 }

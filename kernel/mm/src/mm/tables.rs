@@ -47,7 +47,7 @@ impl LastLeaf {
         self.0.store(Self::region(page) << 32 | table.get() as u64, Ordering::Release);
     }
 
-    fn forget(&self) {
+    pub(super) fn forget(&self) {
         self.0.store(0, Ordering::Relaxed);
     }
 }
@@ -227,11 +227,18 @@ impl<M: Machine> Mm<M> {
         self.last_leaf.forget();
         gather.make_room_for_tables(lowest as usize);
         // No reverse-map walker uses a table page while this is held.
-        let _alone = self.tables.write();
+        let mut tree = self.tables.write();
         for depth in (1..=lowest as usize).rev() {
-            if self.lock_table(path[depth]).nr_live() != 0 {
+            let table = self.lock_table(path[depth]);
+            if table.nr_live() != 0 {
                 return;
             }
+            if depth == Level::L3 as usize
+                && let Some(tree) = &mut *tree
+            {
+                tree.moved.forget(page, table.lock.moved());
+            }
+            drop(table);
             let level = [Level::L0, Level::L1, Level::L2][depth - 1];
             self.lock_table(path[depth - 1]).exchange_at(level.index(page), 0);
             self.stats.add_tables(-1);
@@ -246,8 +253,15 @@ impl<M: Machine> Mm<M> {
         let path = self.path_to(page, Level::L3);
         let index = Level::L2.index(page);
         self.last_leaf.forget();
-        let alone = self.tables.write();
-        debug_assert_eq!(self.lock_table(path[3]).nr_live(), 0, "all unmapped");
+        let mut alone = self.tables.write();
+        let mut table = self.lock_table(path[3]);
+        debug_assert_eq!(table.nr_live(), 0, "all unmapped");
+        if let Some(tree) = &mut *alone {
+            tree.moved.forget(page, table.lock.moved());
+            // It will be set aside, and knows nothing then.
+            table.lock.set_moved(0);
+        }
+        drop(table);
         self.lock_table(path[2]).exchange_at(index, 0);
         drop(alone);
         self.stats.add_tables(-1);
@@ -260,7 +274,7 @@ impl<M: Machine> Mm<M> {
     }
 
     /// Returns the tables on the way to `page`, the root first, down to that of level `lowest`.
-    fn path_to(&self, page: Vpn, lowest: Level) -> [Pfn; 4] {
+    pub(super) fn path_to(&self, page: Vpn, lowest: Level) -> [Pfn; 4] {
         let mut path = [self.root; 4];
         for (depth, level) in [Level::L0, Level::L1, Level::L2].into_iter().enumerate() {
             if depth == lowest as usize {

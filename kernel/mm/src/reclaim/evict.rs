@@ -234,7 +234,7 @@ impl<'s, M: Machine> Eviction<'s, M> {
             }
             Place::Swap(_) | Place::Shmem(_) => self.tlbs.replace_run(mm, table, page, nr, |_| 0),
         };
-        self.forget(folio, mm, old, base_of(page, index), nr);
+        self.forget(folio, mm, old, table.place(page, index), nr);
         ControlFlow::Continue(())
     }
 

@@ -10,6 +10,9 @@
 //! - every entry that maps it: reclaim goes straight to the page tables named here. There are no
 //!   `anon_vma`s and no per-page counts.
 //!
+//! A page's place is its address, but in a level-3 table that mremap has moved whole: there it is the
+//! address that it had before (`mm/moved_tables.rs`).
+//!
 //! The price is 8 bytes per (folio, address space), what the page-table entry itself costs for an
 //! order-0 folio and a sixteenth of it for a 64 KiB one.
 //!
@@ -170,6 +173,10 @@ impl<M: Machine> System<M> {
         to: Vpn,
         nr: u32,
     ) -> Result<(), OutOfMemory> {
+        if from == to {
+            // From a table that has moved to one that is where it was.
+            return Ok(());
+        }
         let (old, new) = (Mapping { mm, base: from, nr }, Mapping { mm, base: to, nr });
         let rmap = self.lock_rmap(self.folio(id));
         if rmap.rename_inline(old, new) {

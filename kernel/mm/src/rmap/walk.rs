@@ -10,7 +10,7 @@ use pgtable::{ENTRIES_PER_TABLE, Entry, Found, index_of};
 
 use super::Mapping;
 use crate::folio::FolioRef;
-use crate::mm::{BlockLock, Mm, PageTableLock};
+use crate::mm::{BlockLock, Mm, PageTableLock, page_at};
 use crate::system::System;
 
 /// A run of entries that maps pages of a folio, or a block. Its table is locked.
@@ -72,17 +72,20 @@ impl<M: Machine> Mm<M> {
     ) -> ControlFlow<()> {
         // Tables cannot go away while this is held; entries are judged under their table's lock.
         let tables = self.tables().read();
-        let Some(root) = *tables else { return ControlFlow::Continue(()) };
+        let Some(tree) = &*tables else { return ControlFlow::Continue(()) };
         let nr_pages = folio.order().nr_pages();
         let mut index = 0;
         while index < nr_pages {
             let page = mapping.page(index);
             // The folio's pages that share a level-2 entry, under one lock.
             let within = nr_pages.min(index + ENTRIES_PER_TABLE as u32 - index_of(page) as u32);
-            match pgtable::find(self.machine(), root, page) {
+            match pgtable::find(self.machine(), tree.root, page) {
                 Found::Leaf(table) => {
                     let mut table = self.lock_leaf_table(table);
-                    self.visit_table(folio, mapping, index..within, &mut table, visit)?;
+                    // What a table that came here from elsewhere maps has another place.
+                    if table.moved() == 0 {
+                        self.visit_table(folio, mapping, index..within, &mut table, visit)?;
+                    }
                 }
                 Found::Block(slot) => {
                     let Some(block) = self.lock_block(slot) else {
@@ -95,6 +98,12 @@ impl<M: Machine> Mm<M> {
                     }
                 }
                 Found::Hole { .. } => {}
+            }
+            for (table, moved) in tree.moved.from(page) {
+                let mut table = self.lock_leaf_table(table);
+                debug_assert_eq!(table.moved(), moved, "{page:?}: a table that moved");
+                let mapping = Mapping { base: page_at(mapping.base, moved), ..mapping };
+                self.visit_table(folio, mapping, index..within, &mut table, visit)?;
             }
             index = within;
         }

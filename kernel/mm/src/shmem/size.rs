@@ -12,7 +12,7 @@ use super::object::{MAX_PAGES, Shmem, ShmemError, Slot};
 use crate::folio::{FolioFlags, FolioLock, Place};
 use crate::lab::TlbFault;
 use crate::mm::Resident;
-use crate::rmap::{MappedBy, base_of};
+use crate::rmap::MappedBy;
 use crate::system::System;
 
 impl<M: Machine> Shmem<M> {
@@ -137,7 +137,7 @@ impl<M: Machine> System<M> {
                 folio.set(FolioFlags::DIRTY);
             }
             at.mm.gauges().add_resident(Resident::of(folio), -1);
-            let base = base_of(at.page, at.index);
+            let base = table.place(at.page, at.index);
             drop(self.unmap_folio(folio.id(), folio, at.mm.id(), base, 1));
             ControlFlow::Continue(())
         });

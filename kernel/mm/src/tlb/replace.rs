@@ -97,6 +97,13 @@ impl<M: Machine> Mm<M> {
         self.invalidate_and_wait(Due::Blocks, pages);
     }
 
+    /// The same, of tables that were taken out of the tree, and of walks to them.
+    pub(crate) fn forget_tables(&self, pages: PageRange) {
+        if !self.system().is_weak(TlbFault::TableMovedUnbroken) {
+            self.invalidate_and_wait(Due::Walks, pages);
+        }
+    }
+
     /// Makes every CPU forget everything: nobody will use the address space again. Returns what is to
     /// pass before its frames come back; `None`: they may.
     pub(crate) fn invalidate_dead(&self, may_wait: bool) -> Option<Stamp> {

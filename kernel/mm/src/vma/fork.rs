@@ -15,6 +15,7 @@ use pgtable::{Entry, Level, NonPresent, Pte};
 use super::area::{Area, AreaFlags, Backing};
 use crate::frame::OutOfMemory;
 use crate::mm::{Mapped, Mm, PageTableLock, Resident, Run, SpareTable};
+use crate::rmap::base_of;
 use crate::tlb::TlbGather;
 
 impl<M: Machine> Mm<M> {
@@ -105,7 +106,7 @@ impl<M: Machine> Mm<M> {
         let pte = block.pte();
         match self.run_of_block(pages.start, pte) {
             Some(run) => {
-                system.map_folio(run.folio, child.id(), run.base(), run.nr)?;
+                system.map_folio(run.folio, child.id(), run.base, run.nr)?;
                 child.gauges().add_resident(Resident::Anon, run.nr.into());
             }
             // Allocates nothing: this address space is a user.
@@ -198,7 +199,9 @@ impl<M: Machine> Mm<M> {
             // The child faults it in from the object.
             return Ok(());
         }
-        self.system().map_folio(run.folio, child.mm.id(), run.base(), run.nr)?;
+        // A new table has not moved.
+        let base = base_of(run.page, run.index);
+        self.system().map_folio(run.folio, child.mm.id(), base, run.nr)?;
         let mut shared = run.pte;
         // What is read-only already stays as it is: hardware can only make it young.
         if shared.is_writable() {

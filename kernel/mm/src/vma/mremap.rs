@@ -10,7 +10,6 @@ use super::areas::Areas;
 use super::mmap::{HEAP_BYTES, MAX_AREAS, MapError, Placement};
 use crate::frame::OutOfMemory;
 use crate::mm::{Mapped, Mm, PageTableLock};
-use crate::rmap::base_of;
 use crate::tlb::TlbGather;
 
 /// A resize, a move, or both.
@@ -157,7 +156,16 @@ impl<M: Machine> Mm<M> {
             let done = part.start.get() - old.start.get();
             let to = new_start.add(done);
             let table = match mapped {
-                Mapped::Table(table) => table,
+                Mapped::Table(table) => {
+                    let rest = PageRange::new(part.start, old.end);
+                    let nr = self.move_tables(rest, to).map_err(|why| (done, why))?;
+                    if nr != 0 {
+                        left.start = part.start.add(nr);
+                        self.machine().cond_resched();
+                        continue;
+                    }
+                    table
+                }
                 Mapped::Block(slot) => {
                     match self.move_whole_block(slot, part, to).map_err(|why| (done, why))? {
                         true => left.start = part.end,
@@ -249,8 +257,8 @@ impl<M: Machine> Mm<M> {
             Entry::Empty => return Ok(1),
             Entry::Present(pte) => {
                 if let Some(run) = self.run_at(tables.from(), page, pte, most) {
-                    let (from, to_base) = (run.base(), base_of(to, run.index));
-                    self.system().move_mapping(run.id, self.id(), from, to_base, run.nr)?;
+                    let to_base = tables.to().place(to, run.index);
+                    self.system().move_mapping(run.id, self.id(), run.base, to_base, run.nr)?;
                     let nr = run.nr;
                     let old = gather.replace_run(tables.from(), page, nr, |_| 0);
                     tables.to().fill_run(to, nr, old);

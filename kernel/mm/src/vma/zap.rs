@@ -150,7 +150,7 @@ impl<M: Machine> Mm<M> {
         let system = self.system();
         run.carry_dirty(old);
         *gone.of(Resident::of(run.folio)) += i64::from(run.nr);
-        let (id, folio, base) = (run.id, run.folio, run.base());
+        let (id, folio, base) = (run.id, run.folio, run.base);
         if gather.has_completed() && !folio.is_large() {
             let last = system.unmap_forgotten_folio(id, folio, self.id(), base, run.nr);
             last.into_iter().for_each(|folio| gather.defer_put(folio));
@@ -166,7 +166,7 @@ impl<M: Machine> Mm<M> {
     pub(crate) fn forget_mapping(&self, run: &Run<'_>, old: Pte) -> Option<FolioRef<'_, M>> {
         run.carry_dirty(old);
         self.gauges().add_resident(Resident::of(run.folio), -i64::from(run.nr));
-        let (folio, base) = (self.system().folio(run.id), run.base());
+        let (folio, base) = (self.system().folio(run.id), run.base);
         self.system().unmap_forgotten_folio(run.id, folio, self.id(), base, run.nr)
     }
 }

@@ -131,6 +131,11 @@ impl Actor {
         let Some(pages) = self.range(8) else { return };
         // mremap wants one area; take the one the first page is in.
         let area = self.p.call(|mm| mm.area_view(pages.start)).expect("mapped").pages;
+        if self.is_large && self.dice.one_in(2) {
+            // Whole tables, mostly.
+            self.p.remap(area, None);
+            return;
+        }
         self.p.remap(pages.intersect(area), None);
     }
 

@@ -15,6 +15,9 @@ use user_tests::tags::{self, GRANULE};
 /// The call that no kernel has.
 const STOP: i64 = 4711;
 
+/// Bytes that a level-3 table maps.
+const BLOCK: usize = 2 << 20;
+
 /// A page that goes to swap: its name, and the tag of each granule.
 type Swapped = (&'static str, fn(usize) -> u8);
 
@@ -57,6 +60,13 @@ fn main() {
     show_mapped("folio", small.page(0, 3));
     let large = Folios::filled(2048, 1).expect("folios of 2 MiB");
     show_mapped("block", large.page(0, 5));
+
+    // A level-3 table that moves whole.
+    let [from, moved] = [(); 2].map(|()| Mapping::aligned(BLOCK, BLOCK, RW).expect("mmap"));
+    memory::madvise(from.start(), BLOCK, libc::MADV_NOHUGEPAGE).expect("madvise");
+    memory::store(from.page(7), 1);
+    memory::remap(from.start(), BLOCK, moved.start()).expect("mremap");
+    show_mapped("moved", moved.page(7));
 
     let swapped = Mapping::new(SWAPPED.len() * PAGE, protection, ANON).expect("mmap");
     for (page, (name, tag)) in swapped.pages().zip(SWAPPED) {
