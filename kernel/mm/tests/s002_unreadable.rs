@@ -10,6 +10,7 @@ use base::{PageRange, Vpn};
 use hal::BlockOp;
 use hal::sim::{Adversary, IoFault, SimConfig};
 use mm::{Advice, FaultError, MmEvent, Placement, Shmem, ShmemError, SwapOffError, SwapOnError};
+use world::folios::one;
 use world::process::{AccessError, Process, TAGGED};
 use world::{CPU0, CPU1, SWAP, World, config};
 
@@ -166,6 +167,11 @@ fn s002_r19_a_disk_that_is_gone_ends_swapoff_all_the_same() {
     }
 }
 
+/// Pages out, each page by a request of its own.
+fn page_out_singly(p: &mut Process, pages: PageRange) {
+    pages.pages().for_each(|page| p.advise(one(page), Advice::PageOut));
+}
+
 /// Every request of a life in swap fails once.
 #[test]
 fn each_request_from_swapon_to_swapoff_fails_once_and_nothing_else_is_hurt() {
@@ -181,14 +187,14 @@ fn each_request_from_swapon_to_swapoff_fails_once_and_nothing_else_is_hurt() {
         }
         assert_eq!(result, Ok(()));
         let mut p = with_pages(&world, 6);
-        p.advise(pages(6), Advice::PageOut);
+        page_out_singly(&mut p, pages(6));
         // A read that fails is a fault that fails, and the next one goes through.
         for n in 0..3 {
             if p.load_tag(page(n).start.base()) == Err(BUS_ERROR) {
                 p.verify(page(n).start);
             }
         }
-        p.advise(pages(6), Advice::PageOut);
+        page_out_singly(&mut p, pages(6));
         assert_eq!(swap_off(&world), Ok(()), "request {n}");
         let failures = world.machine.disk_counts(SWAP).failures;
         world.machine.clear_io_faults();

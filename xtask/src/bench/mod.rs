@@ -286,8 +286,9 @@ mod tests {
         let standard = String::from("calls pages slots metadata boot");
         assert_eq!(boots("").expect("known"), [(None, standard.clone())]);
         let all = boots("--all").expect("known");
-        let (four, large) = (String::from("cpus"), String::from("growth flat"));
-        assert_eq!(all, [(None, standard), (Some(4), four), (None, large)]);
+        let others = [(Some(4), "cpus"), (None, "growth flat"), (None, "migration")];
+        let others = others.map(|(cpus, words)| (cpus, String::from(words)));
+        assert_eq!(all, [vec![(None, standard)], others.to_vec()].concat());
         assert_eq!(boots("--peer linux").expect("known"), all);
     }
 
