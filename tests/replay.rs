@@ -62,9 +62,10 @@ fn difference_is_found(lab: &Lab, _cpus: u32) -> Result<(), Failed> {
 fn reverse_continue(lab: &Lab, _cpus: u32) -> Result<(), Failed> {
     let (recording, _) = record(lab, "backwards")?;
     let at = "monitor info replay";
-    let commands = ["hbreak print", "continue", at, "continue", at, "continue", at]
-        .into_iter()
-        .chain(["reverse-continue", at, "reverse-stepi", at, "continue", at, "continue", at]);
+    let commands =
+        ["hbreak kernel::console::print", "continue", at, "continue", at, "continue", at]
+            .into_iter()
+            .chain(["reverse-continue", at, "reverse-stepi", at, "continue", at, "continue", at]);
     let ex: Vec<&str> = commands.flat_map(|command| ["--ex", command]).collect();
     let session = replay(&recording.name, &[&["--gdb"][..], &ex].concat())?;
     // What `monitor` prints comes over gdb's standard output or error, depending on its version.

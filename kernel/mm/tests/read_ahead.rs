@@ -5,10 +5,11 @@
 mod world;
 
 use base::{Order, PageRange, Vpn};
-use hal::sim::{Adversary, IoFault, SimConfig, explore};
+use hal::sim::{Adversary, IoFault, SimConfig, explore, replay_stops};
 use hal::{BlockOp, TagCheckMode};
 use mm::{Advice, FaultError, MmEvent, PageView, Placement};
 use world::process::{AccessError, Process, RW, TAGGED};
+use world::races::CPU2;
 use world::{CPU0, CPU1, SWAP, World, config};
 
 /// The first page of a table, and not of the first one.
@@ -323,6 +324,20 @@ fn two_windows_that_overlap() {
         vec![world::races::thread(p, CPU1, |p| {
             (8..24).rev().for_each(|n| touch(&p, n));
         })]
+    });
+}
+
+/// A fault sees its slot on the disk only; before it can cache it another fault has, and is reading it.
+#[test]
+fn two_windows_that_begin_with_one_slot() {
+    let legs = [(1, Some("only on disk")), (2, Some("window chosen")), (1, None), (2, None)];
+    replay_stops(&legs, || {
+        let world = World::new(SimConfig { nr_cpus: 4, judges_new_mappings: false, ..calm(3) });
+        let p = swapped(&world, 0, 24, TAGGED);
+        (0..8).for_each(|n| touch(&p, n));
+        let threads = [CPU1, CPU2].map(|cpu| world::races::thread(&p, cpu, |p| touch(&p, 8)));
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        finish_all(&world, p);
     });
 }
 

@@ -106,9 +106,12 @@ impl<M: Machine> Mm<M> {
             })
         };
         // Before any folio is locked here: this one waits for memory.
-        let asked = match prepare(site.page, entry, None)? {
-            InCache::Cached(folio) => return Ok((folio, false)),
-            InCache::Unread(unread) => unread,
+        let asked = match prepare(site.page, entry, None) {
+            Ok(InCache::Cached(folio)) => return Ok((folio, false)),
+            Ok(InCache::Unread(unread)) => unread,
+            // Somebody was faster while this one waited for memory: its folio is there.
+            Err(SwapInError::Unfit) => return self.swap_in_largest(site, table, area, entry),
+            Err(why) => return Err(why),
         };
         let asked_slots = asked.first..asked.end();
         let mut wanted = ArrayVec::<Unread<'s, M>, NR_WINDOW>::new();
@@ -180,7 +183,8 @@ impl<M: Machine> Mm<M> {
                 continue;
             };
             let Some((first, index)) = place_of(folio, entry) else { continue };
-            if !folio.has(FolioFlags::UPTODATE) {
+            // It may have gone out again, and elsewhere.
+            if !folio.has(FolioFlags::UPTODATE) || first.area != area.id {
                 continue;
             }
             let site = Site { area: vma, page, access: Access::Read };
